@@ -1,0 +1,182 @@
+"""Exchanges, routing keys and queues: the only place that spells their names.
+
+A message class asks this module for its address; a service's subscription table asks it for its queue.
+Nothing else in the project writes a routing key.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Exchange(StrEnum):
+    """The topic exchanges. REPLY is the broker's default exchange: its key is a queue's name."""
+
+    REPLY = ""
+    COMMANDS = "conclave.commands"  # to the orchestrator and the registry
+    AGENTS = "conclave.agents"  # work for agents
+    RESULTS = "conclave.results"  # results and wake-ups, by shard
+    EVENTS = "conclave.events"  # what happened, for whoever wants to know
+    DEAD = "conclave.dead"  # what could not be handled, with its reason
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a message goes: an exchange and a routing key."""
+
+    exchange: Exchange
+    key: str
+
+
+class QueueKind(StrEnum):
+    WORK = "work"  # durable, replicated, competing consumers
+    SINGLE = "single"  # durable, replicated, one active consumer at a time
+    BROADCAST = "broadcast"  # one per subscriber, gone with it
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue and what is bound to it.
+
+    ``delivery_limit`` is how often a message may be *re*delivered before it goes to ``dead_letter``
+    (None: without limit, as far as the broker has such a thing).
+    """
+
+    name: str
+    bindings: tuple[Address, ...]
+    kind: QueueKind = QueueKind.WORK
+    delivery_limit: int | None = 20
+    dead_letter: Address = field(default=Address(Exchange.DEAD, "delivery-limit"))
+
+
+ANY_AGENT = "any"
+RESULTS_DELIVERY_LIMIT = 100_000
+AGENT_DELIVERY_LIMIT = 3
+SHARDS = 8
+
+
+# ---- addresses: a message class knows which of these is its own
+
+
+def command(name: str) -> Address:
+    """A command to the orchestrator or the registry; ``name`` is the message type without its version."""
+    return Address(Exchange.COMMANDS, name)
+
+
+def event(name: str) -> Address:
+    return Address(Exchange.EVENTS, name)
+
+
+def agent_work(agent_type: str, agent_id: str | None, action: str) -> Address:
+    """Work for any host of a type, or for one named agent."""
+    return Address(Exchange.AGENTS, f"{agent_type}.{agent_id or ANY_AGENT}.{action}")
+
+
+def agent_quarantine(agent_type: str, action: str) -> Address:
+    """Work that may have killed a host: run alone, in a process of its own."""
+    return Address(Exchange.AGENTS, f"quarantine.{agent_type}.{action}")
+
+
+def agent_mail(agent_id: str) -> Address:
+    """A message from one agent to another."""
+    return Address(Exchange.AGENTS, f"mail.{agent_id}")
+
+
+def shard_key(execution_id: str, shards: int = SHARDS) -> str:
+    """The key under which an execution's results travel: it chooses the shard queue."""
+    digest = hashlib.blake2b(execution_id.encode(), digest_size=4).digest()
+    return f"shard.{int.from_bytes(digest, 'big') % shards}"
+
+
+def shard(key: str) -> Address:
+    return Address(Exchange.RESULTS, key)
+
+
+def dead(reason: str) -> Address:
+    return Address(Exchange.DEAD, reason)
+
+
+def reply(queue_name: str) -> Address:
+    return Address(Exchange.REPLY, queue_name)
+
+
+# ---- queues: a service's subscription table is made of these
+
+
+def orchestrator_commands() -> Queue:
+    return Queue(
+        "orchestrator.commands",
+        (command("execution.*"), command("workflow.*")),
+        delivery_limit=RESULTS_DELIVERY_LIMIT,
+    )
+
+
+def orchestrator_shards(shards: int = SHARDS) -> tuple[Queue, ...]:
+    """One single-active-consumer queue a shard: one replica usually owns an execution and keeps it cached."""
+    return tuple(
+        Queue(
+            f"orchestrator.shard.{i}",
+            (shard(f"shard.{i}"),),
+            QueueKind.SINGLE,
+            delivery_limit=RESULTS_DELIVERY_LIMIT,
+        )
+        for i in range(shards)
+    )
+
+
+def orchestrator_crashed() -> Queue:
+    """Commands whose host died until their delivery limit; the orchestrator sends them to quarantine."""
+    return Queue("orchestrator.crashed", (dead("crashed.#"),), delivery_limit=RESULTS_DELIVERY_LIMIT)
+
+
+def agent_type_queue(agent_type: str) -> Queue:
+    """Shared by every host of a type: competing consumers are the load balancing."""
+    return Queue(
+        agent_type,
+        (Address(Exchange.AGENTS, f"{agent_type}.{ANY_AGENT}.*"),),
+        delivery_limit=AGENT_DELIVERY_LIMIT,
+        dead_letter=dead(f"crashed.{agent_type}"),
+    )
+
+
+def agent_quarantine_queue(agent_type: str) -> Queue:
+    return Queue(
+        f"{agent_type}.quarantine",
+        (Address(Exchange.AGENTS, f"quarantine.{agent_type}.*"),),
+        delivery_limit=RESULTS_DELIVERY_LIMIT,
+    )
+
+
+def agent_queue(agent_type: str, agent_id: str) -> Queue:
+    """One named agent's own queue: its commands and its mail."""
+    return Queue(
+        f"{agent_type}.agent.{agent_id}",
+        (Address(Exchange.AGENTS, f"{agent_type}.{agent_id}.*"), agent_mail(agent_id)),
+        delivery_limit=AGENT_DELIVERY_LIMIT,
+        dead_letter=dead(f"crashed.{agent_type}"),
+    )
+
+
+def registry_queue() -> Queue:
+    return Queue("registry", (event("agent.*"), command("agent.*")))
+
+
+def dead_letters() -> Queue:
+    """Everything that could not be handled, with its reason in the headers. Nobody consumes it by default."""
+    return Queue(
+        "dead-letters",
+        tuple(dead(reason) for reason in DEAD_LETTER_REASONS),
+        delivery_limit=None,
+    )
+
+
+DEAD_LETTER_REASONS = ("contract", "unknown-type", "unknown-execution", "refused", "handler-failed", "delivery-limit")
+
+
+def events_feed(name: str, *keys: str) -> Queue:
+    """One subscriber's own copy of the events whose keys match (``*`` one word, ``#`` any number)."""
+    return Queue(name, tuple(event(key) for key in keys or ("#",)), QueueKind.BROADCAST, delivery_limit=None)
+
+
+def reply_queue(name: str) -> Queue:
+    return Queue(name, (), QueueKind.BROADCAST, delivery_limit=None)

@@ -1,0 +1,114 @@
+"""Capabilities: methods of an agent with a Pydantic input and output model.
+
+The models' JSON Schemas are what submit-time validation, the registry and the documentation use, so what a
+capability accepts is written in one place.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from contracts.agents import Capability
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "__conclave_capability__"
+
+
+class CapabilityError(Exception):
+    """A capability refuses or fails, and says why.
+
+    ``code`` is a short CamelCase name that a retry policy's ``on`` can list (``MissingValues``);
+    ``retryable`` says whether trying again could help; ``details`` is JSON for whoever reads the error.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "CapabilityError", retryable: bool = False, details: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable
+        self.details = details
+
+
+class CapabilityDeclarationError(TypeError):
+    """A method marked as a capability does not declare what it takes and gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCapability:
+    """A capability of one agent object: how to describe it and how to call it."""
+
+    name: str
+    input_model: type[BaseModel]
+    output_model: type[BaseModel]
+    call: Callable[..., Any]
+    is_async: bool
+    description: str
+
+    def describe(self) -> Capability:
+        return Capability(
+            name=self.name,
+            description=self.description,
+            input_schema=self.input_model.model_json_schema(mode="validation"),
+            output_schema=self.output_model.model_json_schema(mode="serialization"),
+        )
+
+
+def capability(name: str) -> Callable[[F], F]:
+    """Mark a method ``(self, request: InputModel) -> OutputModel`` as the action ``name``.
+
+    An ``async def`` runs on the event loop and must not block it; a plain ``def`` runs in a worker thread,
+    which is where computation belongs.
+    """
+
+    def mark(method: F) -> F:
+        setattr(method, _MARK, name)
+        return method
+
+    return mark
+
+
+def bind(name: str, method: Callable[..., Any]) -> BoundCapability:
+    """Read a method's models from its annotations.
+
+    Raises:
+        CapabilityDeclarationError: it does not take exactly one Pydantic model and return one.
+    """
+    hints = typing.get_type_hints(method)
+    output = hints.pop("return", None)
+    parameters = [p for p in inspect.signature(method).parameters.values() if p.name != "self"]
+    models = [hints.get(p.name) for p in parameters]
+    where = f"{getattr(method, '__qualname__', method)!s} (capability {name!r})"
+    if len(models) != 1 or not _is_model(models[0]):
+        raise CapabilityDeclarationError(f"{where} must take exactly one argument annotated with a Pydantic model")
+    if not _is_model(output):
+        raise CapabilityDeclarationError(f"{where} must be annotated with the Pydantic model it returns")
+    return BoundCapability(
+        name=name,
+        input_model=typing.cast(type[BaseModel], models[0]),
+        output_model=typing.cast(type[BaseModel], output),
+        call=method,
+        is_async=inspect.iscoroutinefunction(method),
+        description=inspect.cleandoc(method.__doc__ or ""),
+    )
+
+
+def declared_on(agent: object) -> dict[str, BoundCapability]:
+    """Every capability that an agent object's class declares, by name."""
+    found: dict[str, BoundCapability] = {}
+    for attribute in dir(type(agent)):
+        name = getattr(getattr(type(agent), attribute, None), _MARK, None)
+        if name is None:
+            continue
+        if name in found:
+            raise CapabilityDeclarationError(f"{type(agent).__name__} declares the capability {name!r} twice")
+        found[name] = bind(name, getattr(agent, attribute))
+    return found
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
