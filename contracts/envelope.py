@@ -2,7 +2,8 @@
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from functools import cache
+from typing import ClassVar, Generic, TypeVar, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -61,17 +62,21 @@ def wrap(
     message_id: str | None = None,
     retry_count: int = 0,
 ) -> Envelope[M]:
-    """Put a message into an envelope; the receiver, unless named, is the routing key it goes to."""
-    fields: dict[str, Any] = {
-        "id": message_id or new_id(),
-        "type": message.TYPE,
-        "sender": sender,
-        "receiver": receiver,
-        "timestamp": datetime.now(UTC),
-        "correlation_id": correlation_id,
-        "causation_id": causation_id,
-        "retry_count": retry_count,
-        "payload": message,
-    }
-    envelope = Envelope[type(message)]  # type: ignore[misc]
-    return envelope(**fields)
+    """Put a message into an envelope; ``receiver`` says whom it is meant for."""
+    return envelope_of(type(message))(
+        id=message_id or new_id(),
+        type=message.TYPE,
+        sender=sender,
+        receiver=receiver,
+        timestamp=datetime.now(UTC),
+        correlation_id=correlation_id,
+        causation_id=causation_id,
+        retry_count=retry_count,
+        payload=message,
+    )
+
+
+@cache
+def envelope_of(message_class: type[M]) -> type[Envelope[M]]:
+    """The envelope model of one message class: reads and writes both in one pass over the bytes."""
+    return cast(type[Envelope[M]], Envelope.__class_getitem__(message_class))

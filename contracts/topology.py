@@ -27,6 +27,11 @@ class Address:
     exchange: Exchange
     key: str
 
+    @property
+    def must_arrive(self) -> bool:
+        """Whether no queue taking it is an error. Nobody need listen to an event, and who asked may have gone."""
+        return self.exchange not in (Exchange.EVENTS, Exchange.REPLY)
+
 
 class QueueKind(StrEnum):
     WORK = "work"  # durable, replicated, competing consumers

@@ -1,17 +1,13 @@
 """BaseAgent: what every agent is. An agent type is a subclass with methods marked ``@capability``."""
 
 import asyncio
-from abc import ABC
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
-import structlog
 from pydantic import BaseModel, ValidationError
 
 from contracts.agents import AgentDescriptor, AgentStatus
 from services.runtime.capability import BoundCapability, CapabilityError, bind, declared_on
-
-log = structlog.get_logger(__name__)
 
 
 class Messenger(Protocol):
@@ -30,7 +26,7 @@ class AgentStopped(RuntimeError):
     """The agent is not running, so it takes no work."""
 
 
-class BaseAgent(ABC):
+class BaseAgent:
     """An agent: an id, a configuration, a status, and capabilities.
 
     Subclasses set ``agent_type`` and declare capabilities; they may override ``on_start`` and ``on_stop`` for

@@ -1,0 +1,218 @@
+"""Commands and events of an execution: how it is started and cancelled, how its steps travel, what is told of it."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from contracts import topology
+from contracts.envelope import Contract, Message
+from contracts.history import ExecutionStatus, LogEntry, StepError
+from contracts.topology import Address
+from contracts.workflow import Fault
+
+EXECUTION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+# ---- commands of clients
+
+
+class StartExecution(Message):
+    """Start an execution of a stored workflow (``workflow_id``) or of a definition sent along.
+
+    The client chooses ``execution_id``; the same id with the same body again is the same execution, with another
+    body it is refused. Answered by ``ExecutionAccepted`` or ``Refused`` where a reply was asked for.
+    """
+
+    TYPE: ClassVar[str] = "execution.start.v1"
+
+    execution_id: str = Field(pattern=EXECUTION_ID_PATTERN)
+    workflow_id: str | None = None
+    definition: dict[str, Any] | None = None
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    client: str = Field(default="", max_length=200)
+
+    def address(self) -> Address:
+        return topology.command("execution.start")
+
+
+class CancelExecution(Message):
+    """Cancel an execution that has not ended. Answered by ``CancelAccepted`` or ``Refused``."""
+
+    TYPE: ClassVar[str] = "execution.cancel.v1"
+
+    execution_id: str = Field(pattern=EXECUTION_ID_PATTERN)
+    reason: str = Field(default="", max_length=2_000)
+
+    def address(self) -> Address:
+        return topology.command("execution.cancel")
+
+
+class ExecutionAccepted(Message):
+    """Entry 1 is stored: the execution will go on whatever crashes. ``repeated`` says it was started before."""
+
+    TYPE: ClassVar[str] = "execution.accepted.v1"
+
+    execution_id: str
+    workflow_id: str | None = None
+    repeated: bool = False
+
+
+class CancelAccepted(Message):
+    """The execution has ended; ``status`` is how (a cancel may find it already completed)."""
+
+    TYPE: ClassVar[str] = "execution.cancel_accepted.v1"
+
+    execution_id: str
+    status: ExecutionStatus
+
+
+class Refused(Message):
+    """A command was refused and nothing was stored. As an event it is published for whoever sent the command
+    straight onto the broker without asking for a reply."""
+
+    TYPE: ClassVar[str] = "command.refused.v1"
+
+    code: Literal["invalid", "not_found", "conflict", "already_exists"]
+    message: str
+    subject: str = ""
+    faults: tuple[Fault, ...] = ()
+
+    def address(self) -> Address:
+        return topology.event("command.refused")
+
+
+# ---- work for agents, and its results
+
+
+class StepCommand(Contract):
+    """One attempt of one step. The id is ``execution/step/attempt``; the idempotency key, which an agent hands to
+    whatever it calls outside, is ``execution/step``: the same for every attempt."""
+
+    execution_id: str
+    step: str
+    attempt: int
+    inputs: Any = None
+    timeout: float
+    cache_ttl: float | None = None
+    reply_key: str
+    correlation_id: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.execution_id}/{self.step}/{self.attempt}"
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.execution_id}/{self.step}"
+
+
+class RunSteps(Message):
+    """Commands for one action of one agent type (or of one named agent) that were ready together."""
+
+    TYPE: ClassVar[str] = "step.run.v1"
+
+    agent_type: str
+    action: str
+    agent_id: str | None = None
+    commands: tuple[StepCommand, ...]
+    quarantine: bool = False
+
+    def address(self) -> Address:
+        if self.quarantine:
+            return topology.agent_quarantine(self.agent_type, self.action)
+        return topology.agent_work(self.agent_type, self.agent_id, self.action)
+
+
+class StepResult(Contract):
+    """What became of one attempt. ``result_id`` differs for every run of it; times are epoch seconds."""
+
+    result_id: str
+    execution_id: str
+    step: str
+    attempt: int
+    ok: bool
+    output: Any = None
+    error: StepError | None = None
+    agent_id: str = ""
+    cached: bool = False
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class StepResults(Message):
+    """Results for one shard."""
+
+    TYPE: ClassVar[str] = "step.results.v1"
+
+    reply_key: str
+    agent_type: str = ""
+    action: str = ""
+    results: tuple[StepResult, ...]
+
+    def address(self) -> Address:
+        return topology.shard(self.reply_key)
+
+
+# ---- the orchestrator to itself
+
+
+class WakeUp(Contract):
+    """``due`` is the header's ``wake_at`` that was found due."""
+
+    execution_id: str
+    due: float
+    restart: bool = False
+
+
+class WakeExecutions(Message):
+    """Time has come for these executions of one shard: leases to look at, retries to send.
+
+    ``restart`` asks for running steps to be sent again, because the bus has forgotten them.
+    """
+
+    TYPE: ClassVar[str] = "execution.wake.v1"
+
+    reply_key: str
+    wake_ups: tuple[WakeUp, ...]
+
+    def address(self) -> Address:
+        return topology.shard(self.reply_key)
+
+
+# ---- events
+
+
+class ExecutionsAdvanced(Message):
+    """Log entries that one commit appended, whole: whoever misses one sees the gap in ``n`` and reads the log."""
+
+    TYPE: ClassVar[str] = "execution.advanced.v1"
+
+    entries: tuple[LogEntry, ...]
+
+    def address(self) -> Address:
+        return topology.event("execution.advanced")
+
+
+class ExecutionEndedEvent(Message):
+    """Common to the three ways an execution ends; ``outputs`` holds those of its last steps (a large one as a
+    reference), ``errors`` those of its failed steps."""
+
+    execution_id: str
+    workflow_id: str | None = None
+    workflow_name: str
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    errors: dict[str, StepError] = Field(default_factory=dict)
+
+    def address(self) -> Address:
+        return topology.event(self.TYPE.rsplit(".", 1)[0])
+
+
+class ExecutionCompleted(ExecutionEndedEvent):
+    TYPE: ClassVar[str] = "execution.completed.v1"
+
+
+class ExecutionFailed(ExecutionEndedEvent):
+    TYPE: ClassVar[str] = "execution.failed.v1"
+
+
+class ExecutionCancelled(ExecutionEndedEvent):
+    TYPE: ClassVar[str] = "execution.cancelled.v1"

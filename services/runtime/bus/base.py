@@ -1,0 +1,149 @@
+"""What a bus is: bytes in, bytes out, acks, and nothing dropped in silence.
+
+One protocol, several brokers behind it, and one parity suite that holds them all to the same behaviour.
+Handlers never know which broker carries them.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from contracts.envelope import Message
+from contracts.topology import Address, Queue
+
+
+class BusError(Exception):
+    """Something a bus could not do."""
+
+
+class BusUnavailable(BusError):
+    """The broker cannot be reached, or did not confirm in time. What was being published may or may not have
+    arrived: publish it again under the same id."""
+
+
+class UnroutableMessage(BusError):
+    """No queue takes messages of this address."""
+
+    def __init__(self, address: Address, message_type: str) -> None:
+        super().__init__(
+            f"{message_type} to exchange {address.exchange.value!r} with key {address.key!r} reached no queue:"
+            " is the service that takes it running, or has it ever run?"
+        )
+        self.address = address
+        self.message_type = message_type
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A message as bytes, on its way out. ``type`` and the ids also stand in the body; they travel beside it so
+    that a receiver knows how to read the body in one pass. ``reply_to`` is the queue that awaits the answer."""
+
+    address: Address
+    body: bytes
+    type: str
+    message_id: str
+    correlation_id: str = ""
+    reply_to: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Delivery(Protocol):
+    """A message as bytes, received. Exactly one of ``ack``, ``retry`` and ``dead_letter`` settles it; until then
+    the broker keeps it, and gives it to someone else if this process dies. Settling twice, or after the
+    connection it came over is gone, does nothing."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def correlation_id(self) -> str: ...
+    @property
+    def reply_to(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def queue(self) -> str:
+        """The name of the queue it was taken from."""
+        ...
+
+    @property
+    def routing_key(self) -> str: ...
+    @property
+    def redeliveries(self) -> int:
+        """How often it was delivered before, as far as the broker knows."""
+        ...
+
+    @property
+    def died_in(self) -> str:
+        """The queue whose delivery limit it exceeded before it came here, or an empty string."""
+        ...
+
+    async def ack(self) -> None: ...
+
+    async def retry(self) -> None:
+        """Give it back to its queue; counts as a redelivery."""
+        ...
+
+    async def dead_letter(self, reason: str, detail: str) -> None:
+        """Move it to the dead-letter queue under ``reason`` (a key of the topology) with ``detail`` in words."""
+        ...
+
+
+Receive = Callable[[Delivery], Awaitable[None]]
+
+
+class Subscription(Protocol):
+    """One consumer on one queue."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Take no more messages. What was taken and not settled can still be settled."""
+        ...
+
+
+class Bus(Protocol):
+    """A connection to a broker."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def subscribe(
+        self, queue: Queue, receive: Receive, *, prefetch: int, accepts: Sequence[type[Message]] = ()
+    ) -> Subscription:
+        """Take messages from ``queue``, at most ``prefetch`` of them unsettled at a time.
+
+        Before ``start`` it only registers, and ``start`` begins; afterwards, call the subscription's own
+        ``start``. ``receive`` is called for each delivery and may settle it later. If it raises, the delivery is
+        given back (``retry``). ``accepts`` is for documents generated from the bus.
+        """
+        ...
+
+    async def declare(self, queue: Queue) -> None:
+        """Make sure a queue and its bindings exist without taking from it, so that messages can wait there."""
+        ...
+
+    async def start(self) -> None:
+        """Connect (waiting for the broker as long as it takes), declare the exchanges and the dead-letter queue,
+        and begin the registered subscriptions."""
+        ...
+
+    async def publish(self, frames: Sequence[Frame]) -> None:
+        """Publish all, side by side; return when the broker has taken responsibility for every one.
+
+        Raises:
+            UnroutableMessage: a frame that must arrive reached no queue (the others were published).
+            BusUnavailable: not connected, or not confirmed in time.
+        """
+        ...
+
+    async def stop_consuming(self) -> None:
+        """Stop every subscription; publishing and settling still work."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect. Unsettled messages go back to their queues."""
+        ...

@@ -1,0 +1,180 @@
+"""Service: a name and a table of what it listens to. The runtime reads, sends, and acks last."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+
+from contracts import topology
+from contracts.envelope import Envelope, Message
+from contracts.topology import Address, Queue
+from services.runtime.bus.base import Bus, BusError, Delivery, UnroutableMessage
+from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode, encode
+
+log = structlog.get_logger(__name__)
+
+M = TypeVar("M", bound=Message)
+
+
+class Resource(Protocol):
+    """Something a service holds open while it runs: a store, a timer, an outbox with work in it."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Received(Generic[M]):
+    """A message that was read, with the means to answer and to settle it."""
+
+    envelope: Envelope[M]
+    delivery: Delivery
+
+    @property
+    def message(self) -> M:
+        return self.envelope.payload
+
+    @property
+    def correlation_id(self) -> str:
+        return self.envelope.correlation_id or self.envelope.id
+
+    @property
+    def wants_reply(self) -> bool:
+        return bool(self.delivery.reply_to)
+
+    def reply(self, message: Message) -> Outgoing[Message]:
+        """An answer to whoever asked; it carries the id of the question as its correlation id."""
+        return self.follow(message, to=topology.reply(self.delivery.reply_to), correlation_id=self.envelope.id)
+
+    def follow(
+        self, message: Message, *, to: Address | None = None, correlation_id: str | None = None
+    ) -> Outgoing[Message]:
+        """A message caused by this one."""
+        return Outgoing(
+            message,
+            to=to,
+            correlation_id=self.correlation_id if correlation_id is None else correlation_id,
+            causation_id=self.envelope.id,
+        )
+
+
+Handler = Callable[[Received[Any]], Awaitable[Iterable[Outgoing[Any]]]]
+Intake = Callable[[Received[Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A row of a service's table: from which queue, which messages, and what they meet.
+
+    A handler in ``handlers`` is a function that returns messages: the runtime sends them, then acks. A function in
+    ``intakes`` takes over the message with the duty to settle it, which is what batching needs.
+    """
+
+    queue: Queue
+    handlers: Mapping[type[Message], Handler] = field(default_factory=dict)
+    intakes: Mapping[type[Message], Intake] = field(default_factory=dict)
+    prefetch: int = 50
+
+    @property
+    def accepts(self) -> tuple[type[Message], ...]:
+        return (*self.handlers, *self.intakes)
+
+
+class Outbox:
+    """Sends messages in one service's name."""
+
+    def __init__(self, bus: Bus, sender: str) -> None:
+        self._bus = bus
+        self._sender = sender
+
+    async def send(self, outgoing: Iterable[Outgoing[Any]]) -> None:
+        """Publish all and return when every one is confirmed.
+
+        Raises:
+            UnroutableMessage, BusUnavailable: as the bus says.
+        """
+        frames = [encode(one, self._sender) for one in outgoing]
+        if frames:
+            await self._bus.publish(frames)
+
+
+class Service:
+    """A service: its name, its table, and what it holds open.
+
+    Resources start in order before the first message is taken and stop in reverse order after the last.
+    """
+
+    def __init__(
+        self, name: str, bus: Bus, *, routes: Sequence[Route] = (), resources: Sequence[Resource] = ()
+    ) -> None:
+        self.name = name
+        self.bus = bus
+        self.routes = tuple(routes)
+        self._resources = tuple(resources)
+        self._started: list[Resource] = []
+        self._outbox = Outbox(bus, name)
+        self._running = False
+        for route in self.routes:
+            bus.subscribe(route.queue, self._receiver(route), prefetch=route.prefetch, accepts=route.accepts)
+
+    @property
+    def running(self) -> bool:
+        return self._running
+
+    async def start(self) -> None:
+        for resource in self._resources:
+            await resource.start()
+            self._started.append(resource)
+        await self.bus.start()
+        self._running = True
+        log.info("service started", service=self.name, queues=[route.queue.name for route in self.routes])
+
+    async def stop(self) -> None:
+        """Stop taking messages, let resources finish what they hold, then disconnect."""
+        self._running = False
+        await self.bus.stop_consuming()
+        for resource in reversed(self._started):
+            await resource.stop()
+        self._started.clear()
+        await self.bus.close()
+        log.info("service stopped", service=self.name)
+
+    def _receiver(self, route: Route) -> Callable[[Delivery], Awaitable[None]]:
+        accepts = {message_class.TYPE: message_class for message_class in route.accepts}
+        handlers = {cls.TYPE: handler for cls, handler in route.handlers.items()}
+        intakes = {cls.TYPE: intake for cls, intake in route.intakes.items()}
+
+        async def receive(delivery: Delivery) -> None:
+            try:
+                envelope = decode(delivery, accepts)
+            except UnreadableMessage as error:
+                log.warning("message refused", queue=delivery.queue, reason=error.reason, detail=error.detail)
+                await delivery.dead_letter(error.reason, error.detail)
+                return
+            received: Received[Message] = Received(envelope, delivery)
+            if envelope.type in intakes:
+                await intakes[envelope.type](received)
+            else:
+                await self._handle(handlers[envelope.type], received)
+
+        return receive
+
+    async def _handle(self, handler: Handler, received: Received[Message]) -> None:
+        try:
+            await self._outbox.send(await handler(received))
+        except UnroutableMessage as error:
+            await received.delivery.dead_letter("handler-failed", str(error))
+        except asyncio.CancelledError:
+            raise
+        except BusError as error:
+            log.warning("outcome not published, message given back", error=str(error), type=received.envelope.type)
+            await received.delivery.retry()
+        except Exception:
+            # The queue's delivery limit ends this if the fault is in the message; its dead letter then says so.
+            log.exception("handler failed, message given back", type=received.envelope.type)
+            await received.delivery.retry()
+        else:
+            await received.delivery.ack()
