@@ -1,0 +1,158 @@
+"""Settings from the environment. A bad value is refused at start, by the variable's name and with what is allowed."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Protocol(StrEnum):
+    RABBITMQ = "rabbitmq"
+    REDIS = "redis"
+    DIRECT = "direct"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class BadSettings(ValueError):
+    """One or more environment variables have values that are not allowed; the message names each."""
+
+
+def _variable(name: str, *others: str) -> AliasChoices:
+    return AliasChoices(name, *others)
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and its meaning. ``Settings()`` reads the environment; values passed by field name
+    win over it."""
+
+    model_config = SettingsConfigDict(
+        case_sensitive=True, extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    api_host: str = Field("127.0.0.1", validation_alias="API_HOST", description="Address the edge listens on.")
+    api_port: int = Field(
+        8000, ge=0, le=65535, validation_alias="API_PORT", description="Port of the edge; 0 = any free."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), validation_alias="CORS_ORIGINS", description="Origins that browsers may call from, separated by commas."
+    )
+    log_level: LogLevel = Field(LogLevel.INFO, validation_alias="LOG_LEVEL", description="Lowest level that is logged.")
+    log_format: LogFormat = Field(LogFormat.JSON, validation_alias="LOG_FORMAT", description="json or console.")
+    database_url: str = Field(
+        "mongodb://localhost:27017/conclave",
+        validation_alias="DATABASE_URL",
+        description="MongoDB: mongodb://[user:password@]host[:port]/database or mongodb+srv://...",
+    )
+    communication_protocol: Protocol = Field(
+        Protocol.RABBITMQ,
+        validation_alias=_variable("COMMUNICATION_PROTOCOL", "COMM_PROTOCOL"),
+        description="The bus: rabbitmq, redis, or direct (everything in one process).",
+    )
+    rabbitmq_url: str = Field(
+        "amqp://guest:guest@localhost:5672/",
+        validation_alias="RABBITMQ_URL",
+        description="amqp://user:password@host:port/vhost, or amqps://...",
+    )
+    redis_url: str = Field(
+        "redis://localhost:6379/0", validation_alias="REDIS_URL", description="redis://host:port/db, or rediss://..."
+    )
+    max_agents: int = Field(50, ge=1, le=100_000, validation_alias="MAX_AGENTS", description="Agents that may exist.")
+    agent_timeout: float = Field(
+        30.0, gt=0, le=7 * 86_400, validation_alias="AGENT_TIMEOUT", description="Seconds a step may take by default."
+    )
+    agent_concurrency: int = Field(
+        16, ge=1, le=10_000, validation_alias="AGENT_CONCURRENCY", description="Steps one agent host runs side by side."
+    )
+    agent_ids: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), validation_alias="AGENT_IDS", description="Named agents that this host runs beside the anonymous one."
+    )
+    data_folder: Path = Field(
+        Path("examples/data"),
+        validation_alias="DATA_FOLDER",
+        description="The one folder data agents read from.",
+    )
+    step_lease: float = Field(
+        300.0,
+        gt=0,
+        le=7 * 86_400,
+        validation_alias="STEP_LEASE",
+        description="Seconds, beyond its timeout, after which a step that says nothing is sent once more, then failed.",
+    )
+    shutdown_timeout: float = Field(
+        20.0, gt=0, le=3_600, validation_alias="SHUTDOWN_TIMEOUT", description="Seconds that work in hand has to end."
+    )
+
+    @field_validator("cors_origins", "agent_ids", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("log_format", "communication_protocol", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_mongodb(cls, value: str) -> str:
+        return _checked_url(value, ("mongodb", "mongodb+srv"))
+
+    @field_validator("rabbitmq_url")
+    @classmethod
+    def _is_amqp(cls, value: str) -> str:
+        return _checked_url(value, ("amqp", "amqps"))
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        return _checked_url(value, ("redis", "rediss", "unix"))
+
+    def get_database_config(self) -> dict[str, Any]:
+        """``{"url": ..., "database": name}``: the name is the URL's path, ``conclave`` if it has none."""
+        name = urlsplit(self.database_url).path.lstrip("/")
+        return {"url": self.database_url, "database": name or "conclave"}
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        BadSettings: naming every variable with a bad value, and what is allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadSettings("\n".join(_explain(fault) for fault in error.errors())) from None
+
+
+def _explain(fault: Any) -> str:
+    variable = str(fault["loc"][0])
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{variable}={fault['input']!r} is not allowed: {message}"
+
+
+def _checked_url(value: str, schemes: tuple[str, ...]) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in schemes or not (parts.netloc or parts.path):
+        raise ValueError(f"expected a URL that begins with {' or '.join(scheme + '://' for scheme in schemes)}")
+    return value

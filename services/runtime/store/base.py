@@ -1,0 +1,139 @@
+"""What a store is: the log, and what is derived from it or stands beside it.
+
+The log is the truth. ``append`` is the only operation whose outcome decides anything; everything else is written
+so that doing it twice, or late, does no harm.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from contracts.agents import AgentAnnounced
+from contracts.history import ExecutionStatus, Header, LogEntry
+from contracts.workflow import Workflow
+
+
+class StoreError(Exception):
+    """Something the store could not do."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, or did not answer in time. A write may or may not have landed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """How much of a list: ``after`` is the cursor of an earlier answer (opaque), None for the beginning."""
+
+    limit: int = 50
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFilter:
+    status: ExecutionStatus | None = None
+    workflow_id: str | None = None
+    workflow_name: str | None = None
+    started_after: float | None = None
+    started_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHost:
+    """What a host said of itself, and when (epoch seconds)."""
+
+    announced: AgentAnnounced
+    seen_at: float
+
+
+class BadCursor(ValueError):
+    """A page cursor that no earlier answer of ours contained."""
+
+
+class Store(Protocol):
+    async def start(self) -> None:
+        """Make the client; create indexes as soon as the store answers. Does not wait for a store that is away."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    async def ping(self) -> None:
+        """Return if the store answers, raise StoreUnavailable if not."""
+        ...
+
+    # ---- the log
+
+    async def append(self, entries: Sequence[LogEntry]) -> set[str]:
+        """Insert entries of different executions, in one round trip; durable when it returns.
+
+        Returns the ids (``LogEntry.id``) that this call inserted. An entry that is not in it lost the race for its
+        number, or landed with its answer lost: the caller reads the log and sees.
+        """
+        ...
+
+    async def read_log(self, after: Mapping[str, int]) -> dict[str, list[LogEntry]]:
+        """For each execution id, its entries with n greater than the given number, in order; latest state, never a
+        stale replica's. Unknown executions map to an empty list."""
+        ...
+
+    async def put_payloads(self, payloads: Mapping[str, Any]) -> None:
+        """Write-once values too large for an entry, by id; an id that exists is left as it is."""
+        ...
+
+    async def get_payloads(self, ids: Collection[str]) -> dict[str, Any]:
+        """The values of those ids that exist."""
+        ...
+
+    # ---- headers
+
+    async def write_headers(self, headers: Sequence[Header]) -> None:
+        """Write each over a lower or equal ``n`` only; one that is behind is dropped, which is right."""
+        ...
+
+    async def read_headers(self, ids: Collection[str]) -> dict[str, Header]: ...
+
+    async def due_headers(self, now: float, limit: int) -> list[Header]:
+        """Running executions whose ``wake_at`` is at or before ``now``, earliest first."""
+        ...
+
+    async def open_headers(self, page: Page) -> tuple[list[Header], str | None]:
+        """Every execution that has not ended, and the cursor of the next page if there is one."""
+        ...
+
+    async def list_headers(self, filter: HeaderFilter, page: Page) -> tuple[list[Header], str | None]:
+        """Latest started first, and the cursor of the next page if there is one.
+
+        Raises:
+            BadCursor: ``page.after`` is not a cursor.
+        """
+        ...
+
+    # ---- definitions and workflows
+
+    async def put_definition(self, definition_hash: str, definition: Mapping[str, Any]) -> None:
+        """Write-once, by content hash."""
+        ...
+
+    async def get_definition(self, definition_hash: str) -> dict[str, Any] | None: ...
+
+    async def put_workflow(self, workflow: Workflow) -> bool:
+        """Insert; False if the id is taken."""
+        ...
+
+    async def get_workflow(self, workflow_id: str) -> Workflow | None: ...
+
+    async def list_workflows(self, page: Page, name: str | None = None) -> tuple[list[Workflow], str | None]:
+        """Latest first, optionally of one name.
+
+        Raises:
+            BadCursor: ``page.after`` is not a cursor.
+        """
+        ...
+
+    async def delete_workflow(self, workflow_id: str) -> bool: ...
+
+    # ---- agents
+
+    async def put_agent_host(self, host: AgentHost) -> None: ...
+
+    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]: ...
