@@ -6,7 +6,7 @@ from pydantic import Field
 
 from contracts import topology
 from contracts.envelope import Contract, Message
-from contracts.history import ExecutionStatus, LogEntry, StepError
+from contracts.history import ExecutionStatus, LogEntry, PayloadRef, StepError
 from contracts.topology import Address
 from contracts.workflow import Fault
 
@@ -123,7 +123,10 @@ class RunSteps(Message):
 
 
 class StepResult(Contract):
-    """What became of one attempt. ``result_id`` differs for every run of it; times are epoch seconds."""
+    """What became of one attempt. ``result_id`` differs for every run of it; times are epoch seconds.
+
+    ``output_ref`` is set by the orchestrator once a large output has a payload document of its own.
+    """
 
     result_id: str
     execution_id: str
@@ -131,6 +134,7 @@ class StepResult(Contract):
     attempt: int
     ok: bool
     output: Any = None
+    output_ref: PayloadRef | None = None
     error: StepError | None = None
     agent_id: str = ""
     cached: bool = False

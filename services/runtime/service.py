@@ -9,6 +9,7 @@ import structlog
 
 from contracts import topology
 from contracts.envelope import Envelope, Message
+from contracts.execution import Refused
 from contracts.topology import Address, Queue
 from services.runtime.bus.base import Bus, BusError, Delivery, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode, encode
@@ -16,6 +17,17 @@ from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode,
 log = structlog.get_logger(__name__)
 
 M = TypeVar("M", bound=Message)
+
+PAUSE_BEFORE_RETRY = 0.5  # seconds: a message that fails again and again must not keep a core busy
+
+
+class Refusal(Exception):
+    """A handler refuses a command. Whoever asked for a reply gets it; a command that was sent straight onto the
+    broker without asking is dead-lettered, and the refusal published as an event."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
 
 
 class Resource(Protocol):
@@ -155,26 +167,44 @@ class Service:
                 await delivery.dead_letter(error.reason, error.detail)
                 return
             received: Received[Message] = Received(envelope, delivery)
-            if envelope.type in intakes:
-                await intakes[envelope.type](received)
-            else:
-                await self._handle(handlers[envelope.type], received)
+            intake = intakes.get(envelope.type)
+            await self._meet(received, self._answering(handlers[envelope.type]) if intake is None else intake)
 
         return receive
 
-    async def _handle(self, handler: Handler, received: Received[Message]) -> None:
-        try:
+    def _answering(self, handler: Handler) -> Intake:
+        async def handle(received: Received[Any]) -> None:
             await self._outbox.send(await handler(received))
+            await received.delivery.ack()
+
+        return handle
+
+    async def _meet(self, received: Received[Message], intake: Intake) -> None:
+        try:
+            await intake(received)
+        except Refusal as refusal:
+            await self._refuse(received, refusal.refused)
         except UnroutableMessage as error:
             await received.delivery.dead_letter("handler-failed", str(error))
-        except asyncio.CancelledError:
-            raise
         except BusError as error:
             log.warning("outcome not published, message given back", error=str(error), type=received.envelope.type)
-            await received.delivery.retry()
+            await self._give_back(received)
         except Exception:
             # The queue's delivery limit ends this if the fault is in the message; its dead letter then says so.
             log.exception("handler failed, message given back", type=received.envelope.type)
-            await received.delivery.retry()
-        else:
-            await received.delivery.ack()
+            await self._give_back(received)
+
+    async def _refuse(self, received: Received[Message], refused: Refused) -> None:
+        try:
+            if received.wants_reply:
+                await self._outbox.send([received.reply(refused)])
+                await received.delivery.ack()
+            else:
+                await self._outbox.send([received.follow(refused)])
+                await received.delivery.dead_letter("refused", refused.message)
+        except BusError:
+            await self._give_back(received)
+
+    async def _give_back(self, received: Received[Message]) -> None:
+        await asyncio.sleep(PAUSE_BEFORE_RETRY)
+        await received.delivery.retry()

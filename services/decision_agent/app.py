@@ -1,0 +1,21 @@
+"""The decision agent: makes decisions. It listens to its type's queue, its quarantine, and its named agents' queues."""
+
+from faststream import FastStream
+
+from services.decision_agent.agent import DecisionAgent
+from services.runtime.agent_host import agent_service
+from services.runtime.bus.base import Bus
+from services.runtime.bus.open import open_bus
+from services.runtime.faststream_app import faststream_app
+from services.runtime.service import Service
+from services.runtime.settings import Settings, load_settings
+
+
+def build(settings: Settings, bus: Bus) -> Service:
+    return agent_service(DecisionAgent, settings, bus)
+
+
+def app() -> FastStream:
+    """``faststream run services.decision_agent.app:app --factory``"""
+    settings = load_settings()
+    return faststream_app(build(settings, open_bus(settings)))

@@ -1,0 +1,67 @@
+"""The orchestrator: moves every execution forward. This is its table: what it listens to, and what each meets."""
+
+from faststream import FastStream
+
+from contracts import topology
+from contracts.agents import AgentMail
+from contracts.execution import CancelExecution, RunSteps, StartExecution, StepResults, WakeExecutions
+from contracts.workflow import CreateWorkflow, DeleteWorkflow
+from services.orchestrator import crashed
+from services.orchestrator.catalogue import Catalogue
+from services.orchestrator.committer import Committer
+from services.orchestrator.definitions import Definitions
+from services.orchestrator.engine import Limits
+from services.orchestrator.intake import Intake
+from services.orchestrator.outgoing import BatchSizes
+from services.orchestrator.states import States
+from services.orchestrator.timers import Recovery, Timers
+from services.orchestrator.workflows import Workflows
+from services.runtime.bus.base import Bus
+from services.runtime.bus.open import open_bus
+from services.runtime.faststream_app import faststream_app
+from services.runtime.service import Outbox, Resource, Route, Service
+from services.runtime.settings import Protocol, Settings, load_settings
+from services.runtime.store.base import Store
+from services.runtime.store.open import open_store
+
+NAME = "orchestrator"
+
+
+def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
+    store = store or open_store(settings)
+    outbox = Outbox(bus, NAME)
+    sizes = BatchSizes()
+    limits = Limits(default_timeout=settings.agent_timeout, lease=settings.step_lease)
+    definitions = Definitions(store, Catalogue(store), limits, bus.declare)
+    workflows = Workflows(store, definitions)
+    committer = Committer(
+        store, States(store, definitions), outbox, sizes=sizes, shutdown_timeout=settings.shutdown_timeout
+    )
+    intake = Intake(committer.mailbox, definitions, workflows, sizes)
+
+    commands = Route(
+        topology.orchestrator_commands(),
+        handlers={CreateWorkflow: workflows.create, DeleteWorkflow: workflows.delete},
+        intakes={StartExecution: intake.start, CancelExecution: intake.cancel},
+        prefetch=500,
+    )
+    shards = [
+        Route(queue, intakes={StepResults: intake.results, WakeExecutions: intake.wake}, prefetch=200)
+        for queue in topology.orchestrator_shards()
+    ]
+    quarantine = Route(
+        topology.orchestrator_crashed(),
+        handlers={RunSteps: crashed.quarantine},
+        intakes={AgentMail: crashed.undelivered_mail},
+    )
+
+    resources: list[Resource] = [store, committer, Timers(store, outbox)]
+    if settings.communication_protocol is Protocol.DIRECT:
+        resources.append(Recovery(store, outbox))
+    return Service(NAME, bus, routes=[commands, *shards, quarantine], resources=resources)
+
+
+def app() -> FastStream:
+    """``faststream run services.orchestrator.app:app --factory``"""
+    settings = load_settings()
+    return faststream_app(build(settings, open_bus(settings)))

@@ -1,0 +1,373 @@
+"""Group commit: whatever waits is applied in memory, appended in one insert, published, and only then acked.
+
+The order is the protocol: (1) payloads, then append; (2) headers and publish, side by side; (3) ack. Nothing is
+published before its entry is stored, and nothing is acked before what follows from it is confirmed.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from contracts.execution import ExecutionsAdvanced, StepResult
+from contracts.history import Event, Header, LogEntry, StepError, StepStatus
+from services.orchestrator.engine import Command, Decision, advance, fold
+from services.orchestrator.mailbox import Item, Mailbox, Outcome
+from services.orchestrator.outgoing import BatchSizes, ending, run_messages
+from services.orchestrator.payloads import INLINE_LIMIT, set_apart
+from services.orchestrator.states import Held, States
+from services.runtime.bus.base import BusUnavailable, UnroutableMessage
+from services.runtime.envelope_codec import Outgoing
+from services.runtime.service import Outbox
+from services.runtime.store.base import Store, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+BATCH_LIMIT = 256
+ENTRY_BYTES = 6 * 1024 * 1024  # under the 8 MB that an entry may have, with room for what is not counted
+ENTRIES_PER_EVENT = 100
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+
+
+@dataclass(slots=True)
+class Work:
+    """One execution's part of a batch."""
+
+    held: Held
+    items: list[Item] = field(default_factory=list)
+    applied: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    ended: bool = False
+    woken: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)
+    entry: LogEntry | None = None
+
+
+class Committer:
+    """Takes items from a mailbox and commits them in batches, one batch at a time.
+
+    A store or a broker that is away makes it try the same batch again until it succeeds: what was stored by an
+    attempt is then found in the log, and what it caused is sent again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        states: States,
+        outbox: Outbox,
+        *,
+        sizes: BatchSizes | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        shutdown_timeout: float = 20.0,
+    ) -> None:
+        self.mailbox = Mailbox()
+        self._store = store
+        self._states = states
+        self._outbox = outbox
+        self._sizes = sizes or BatchSizes()
+        self._clock = clock
+        self._sleep = sleep
+        self._shutdown_timeout = shutdown_timeout
+        self._task: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # ---- lifecycle
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="committer")
+
+    async def stop(self) -> None:
+        """Commit what is in hand, as far as the time allows; the rest stays with the broker."""
+        if self._task is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._shutdown_timeout):
+                while len(self.mailbox) or not self._idle.is_set():
+                    await asyncio.sleep(0.01)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            batch = await self.mailbox.take(BATCH_LIMIT)
+            self._idle.clear()
+            await self.commit(batch)
+            self._idle.set()
+
+    async def commit(self, batch: list[Item]) -> None:
+        """Commit a batch, however often it takes."""
+        pause = _FIRST_PAUSE
+        rest = batch
+        while rest:
+            try:
+                rest = await self._commit_once(rest)
+                pause = _FIRST_PAUSE
+            except (StoreUnavailable, BusUnavailable) as error:
+                self._states.forget(item.execution_id for item in rest)
+                log.warning("commit put off", error=str(error), items=len(rest), again_in=pause)
+                await self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            except Exception as error:
+                self._states.forget(item.execution_id for item in rest)
+                await self._isolate(rest, error)
+                return
+
+    async def _isolate(self, items: list[Item], error: Exception) -> None:
+        """Something in the batch cannot be committed. Commit its items one by one, so that only the culprit is
+        dead-lettered and the others do not suffer for it."""
+        if len(items) > 1:
+            log.warning("batch failed, committing its items alone", error=repr(error), items=len(items))
+            for item in items:
+                await self.commit([item])
+            return
+        (item,) = items
+        log.error("item cannot be committed", execution_id=item.execution_id, exc_info=error)
+        item.receipt.refuse("handler-failed", f"{type(error).__name__}: {error}")
+        await item.receipt.item_done()
+
+    # ---- one commit
+
+    async def _commit_once(self, batch: list[Item]) -> list[Item]:
+        """Apply, append, publish, ack. Returns the items to be applied again: those whose execution's entry lost
+        its race, and those for which the entry had no room."""
+        works, unknown, left = await self._apply(batch)
+        landed, lost = await self._append(works)
+        await self._tell(landed)
+        await self._acknowledge(landed, unknown)
+        return [item for work in lost for item in work.items] + left
+
+    async def _apply(self, batch: list[Item]) -> tuple[list[Work], list[Item], list[Item]]:
+        groups: dict[str, list[Item]] = {}
+        for item in batch:
+            groups.setdefault(item.execution_id, []).append(item)
+        starting = {item.execution_id: item.plan for item in batch if item.plan is not None}
+        held = await self._states.get(groups, starting)
+        works = {execution_id: self._decide(held[execution_id], groups[execution_id]) for execution_id in held}
+        # An append would reveal a stale cache; "nothing to do" would not, so it is said of fresh state only.
+        stale = [execution_id for execution_id, work in works.items() if self._must_look_again(work)]
+        self._states.forget(stale)
+        again = await self._states.read(stale, starting)
+        works.update({execution_id: self._decide(again[execution_id], groups[execution_id]) for execution_id in again})
+        unknown = [item for execution_id, items in groups.items() if execution_id not in works for item in items]
+        left = [item for execution_id, work in works.items() for item in groups[execution_id][len(work.items) :]]
+        return list(works.values()), unknown, left
+
+    def _must_look_again(self, work: Work) -> bool:
+        return not work.events and not work.held.fresh
+
+    def _decide(self, held: Held, items: list[Item]) -> Work:
+        """Apply the items to the state, as many as one entry has room for."""
+        work = Work(held)
+        state, now = held.state, self._clock()
+        size = 0
+        for item in items:
+            size += min(item.size, INLINE_LIMIT)
+            if size > ENTRY_BYTES and work.items:
+                break
+            decision = advance(state, item.message, now, position=len(work.applied))
+            for event in decision.events:
+                fold(state, event, cause=decision.cause, n=state.n + 1, at=now)
+            self._note(work, item, decision)
+        work.commands = [command for command in work.commands if _still_open(command, work)]
+        if work.events:
+            work.entry = LogEntry(
+                execution_id=state.execution_id,
+                n=state.n + 1,
+                at=now,
+                applied=tuple(work.applied),
+                events=tuple(work.events),
+            )
+        return work
+
+    def _note(self, work: Work, item: Item, decision: Decision) -> None:
+        state = work.held.state
+        work.items.append(item)
+        work.woken |= decision.cause.startswith("wake:")
+        work.commands += [command for command in decision.commands if not self._was_sent(work.held, command.entry_n)]
+        work.ended |= decision.ended and not self._was_sent(work.held, state.end_n)
+        if decision.events:
+            work.applied.append(decision.cause)
+            work.events += decision.events
+            work.held.payload_bytes += item.size
+        elif decision.conflict and item.answer is None:
+            item.receipt.refuse("refused", f"execution {item.execution_id!r} was started with another body")
+        elif isinstance(item.message, StepResult):
+            log.info("result changed nothing", execution_id=item.execution_id, step=item.message.step)
+        work.outcomes.append(
+            Outcome(item.execution_id, state.workflow_id, state.status, bool(decision.events), decision.conflict)
+        )
+
+    def _was_sent(self, held: Held, entry_n: int) -> bool:
+        return entry_n in held.confirmed
+
+    # ---- (1) append
+
+    async def _append(self, works: list[Work]) -> tuple[list[Work], list[Work]]:
+        """Store the entries; returns the works whose state the log now agrees with, and those that lost a race."""
+        entries: dict[str, LogEntry] = {}
+        payloads: dict[str, Any] = {}
+        for work in works:
+            if work.entry is not None:
+                events, apart = set_apart(work.entry.events)
+                entries[work.entry.id] = work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry
+                payloads.update(apart)
+        if payloads:
+            await self._store.put_payloads(payloads)
+        stored = await self._store.append(list(entries.values())) if entries else set()
+        landed, lost = [], []
+        for work in works:
+            if work.entry is None:
+                landed.append(work)
+            elif work.entry.id in stored:
+                work.held.state.n = work.entry.n
+                landed.append(work)
+            else:
+                lost.append(work)
+        self._drop(lost)
+        for work in landed:
+            self._states.keep(work.held)
+        return landed, lost
+
+    def _drop(self, lost: list[Work]) -> None:
+        """Another replica was first (or the answer was lost): what was folded here never happened."""
+        self._states.forget(work.held.state.execution_id for work in lost)
+
+    # ---- (2) headers and messages, side by side
+
+    async def _tell(self, works: list[Work]) -> None:
+        headers = [header for work in works if (header := _header(work)) is not None]
+        results = await asyncio.gather(
+            self._store.write_headers(headers) if headers else _nothing(),
+            self._publish(works),
+            return_exceptions=True,
+        )
+        for failure in results:
+            if isinstance(failure, BaseException):
+                raise failure
+        by_id = {work.held.state.execution_id: work for work in works}
+        for header in headers:
+            by_id[header.execution_id].held.header = (header.status, header.wake_at)
+        for work in works:
+            if work.entry is not None:
+                work.held.confirmed.add(work.entry.n)
+
+    async def _publish(self, works: list[Work]) -> None:
+        commands = {command.command.id: command for work in works for command in work.commands}
+        messages: list[Outgoing[Any]] = []
+        named: list[Outgoing[Any]] = []
+        for run in run_messages(commands.values(), self._sizes):
+            (messages if run.agent_id is None else named).append(Outgoing(run, correlation_id=_shared(run.commands)))
+        messages += [
+            Outgoing(ending(work.held.state), correlation_id=work.held.state.correlation_id)
+            for work in works
+            if work.ended
+        ]
+        messages += [
+            item.answer(outcome)  # type: ignore[misc]
+            for work in works
+            for item, outcome in zip(work.items, work.outcomes, strict=True)
+            if item.answer is not None
+        ]
+        messages += [Outgoing(event) for event in _advanced(works)]
+        await self._outbox.send(messages)
+        for outgoing in named:
+            await self._send_to_named(outgoing)
+
+    async def _send_to_named(self, outgoing: Outgoing[Any]) -> None:
+        """Work for an agent that nobody runs fails by name, instead of waiting for a lease to run out."""
+        try:
+            await self._outbox.send([outgoing])
+        except UnroutableMessage as error:
+            fault = StepError(type="UnroutableMessage", message=str(error), retryable=True)
+            self.mailbox.put(
+                *(
+                    Item(
+                        command.execution_id,
+                        StepResult(
+                            result_id=f"unroutable/{command.id}",
+                            execution_id=command.execution_id,
+                            step=command.step,
+                            attempt=command.attempt,
+                            ok=False,
+                            error=fault,
+                        ),
+                    )
+                    for command in outgoing.message.commands
+                )
+            )
+
+    # ---- (3) ack
+
+    async def _acknowledge(self, works: list[Work], unknown: list[Item]) -> None:
+        replies = []
+        for item in unknown:
+            detail = f"no execution {item.execution_id!r} has been started"
+            if item.answer is None:
+                item.receipt.refuse("unknown-execution", detail)
+            else:
+                replies.append(item.answer(Outcome(item.execution_id, None, None, False, unknown=True)))
+        await self._outbox.send(replies)
+        done = [item for work in works for item in work.items] + unknown
+        await asyncio.gather(*(item.receipt.item_done() for item in done))
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _still_open(command: Command, work: Work) -> bool:
+    """A later message of the same batch may have closed the step that an earlier one opened."""
+    step = work.held.state.step(command.command.step)
+    return step.status is StepStatus.RUNNING and step.attempt == command.command.attempt
+
+
+def _header(work: Work) -> Header | None:
+    """The header to write, if it must be: where what is stored is unknown, says another status, would wake too late,
+    or has just woken somebody. A chain of steps thus writes two: a later deadline can wait."""
+    state, known = work.held.state, work.held.header
+    if state.status is None:
+        return None
+    wake_at = state.wake_at
+    if known is not None:
+        status, stored_wake = known
+        sooner = wake_at is not None and (stored_wake is None or wake_at < stored_wake)
+        if status is state.status and not sooner and not (work.woken and stored_wake != wake_at):
+            return None
+    return Header(
+        execution_id=state.execution_id,
+        n=state.n,
+        status=state.status,
+        workflow_id=state.workflow_id,
+        workflow_name=state.plan.definition.name,
+        started_at=state.started_at,
+        ended_at=state.ended_at,
+        wake_at=wake_at,
+    )
+
+
+def _advanced(works: Iterable[Work]) -> list[ExecutionsAdvanced]:
+    """What this commit stored, as events; payloads stay references."""
+    entries: list[LogEntry] = []
+    for work in works:
+        if work.entry is not None:
+            events, apart = set_apart(work.entry.events)
+            entries.append(work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry)
+    return [
+        ExecutionsAdvanced(entries=tuple(entries[i : i + ENTRIES_PER_EVENT]))
+        for i in range(0, len(entries), ENTRIES_PER_EVENT)
+    ]
+
+
+def _shared(commands: Iterable[Any]) -> str:
+    """The correlation id of a batch: that of its commands where they have the same one."""
+    ids = {command.correlation_id for command in commands}
+    return ids.pop() if len(ids) == 1 else ""

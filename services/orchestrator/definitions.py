@@ -1,0 +1,101 @@
+"""Definitions: checked, planned, stored once by their content hash."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from cachetools import LRUCache
+
+from contracts import topology
+from contracts.execution import Refused
+from contracts.topology import Queue
+from contracts.workflow import Fault, WorkflowDefinition, content_hash
+from services.orchestrator.catalogue import Catalogue
+from services.orchestrator.engine import Limits, Plan, execution_plan
+from services.runtime.lint import lint
+from services.runtime.service import Refusal
+from services.runtime.store.base import Store, StoreError
+
+PLANNED_STEPS = 200_000  # how many steps' plans are kept
+SMALL = 100  # steps: a larger definition is checked and planned in a thread, so that others need not wait
+_AGENT_FAULTS = frozenset({"unknown_agent_type", "unknown_action"})
+
+
+class Definitions:
+    """Gives plans: of definitions that come in, after all checks, and of stored ones, by their hash.
+
+    Planning a definition also declares the queues of its agent types, so that work for an agent that is not up yet
+    waits for it.
+    """
+
+    def __init__(
+        self, store: Store, catalogue: Catalogue, limits: Limits, declare: Callable[[Queue], Awaitable[None]]
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._limits = limits
+        self._declare = declare
+        self._plans: LRUCache[str, Plan] = LRUCache(PLANNED_STEPS, getsizeof=lambda plan: len(plan.steps))
+        self._accepted: LRUCache[str, str] = LRUCache(10_000)
+        self._declared: set[str] = set()
+
+    async def accept(self, raw: Mapping[str, Any]) -> Plan:
+        """Check a definition as a user sent it, store it, and plan it.
+
+        Raises:
+            Refusal: with every fault and its path.
+        """
+        raw_hash = content_hash(raw)
+        known = self._accepted.get(raw_hash)
+        if known is not None:
+            return await self.plan(known)
+        definition, faults = await self._check(raw)
+        if definition is None or faults:
+            message = f"the definition has {len(faults)} fault{'s' if len(faults) != 1 else ''}"
+            raise Refusal(Refused(code="invalid", message=message, faults=tuple(faults)))
+        plan = await self._planned(definition)
+        await self._store.put_definition(plan.definition_hash, definition.model_dump(mode="json"))
+        self._accepted[raw_hash] = plan.definition_hash
+        return plan
+
+    async def plan(self, definition_hash: str) -> Plan:
+        """The plan of a stored definition.
+
+        Raises:
+            StoreError: there is no such definition, though something refers to it.
+        """
+        plan = self._plans.get(definition_hash)
+        if plan is None:
+            stored = await self._store.get_definition(definition_hash)
+            if stored is None:
+                raise StoreError(f"definition {definition_hash} is missing from the store")
+            plan = await self._planned(WorkflowDefinition.model_validate(stored))
+        return plan
+
+    async def _check(self, raw: Mapping[str, Any]) -> tuple[WorkflowDefinition | None, list[Fault]]:
+        definition, faults = await self._lint(raw, fresh=False)
+        if any(fault.code in _AGENT_FAULTS for fault in faults):
+            # An agent may have announced itself since the catalogue was read.
+            definition, faults = await self._lint(raw, fresh=True)
+        return definition, faults
+
+    async def _lint(
+        self, raw: Mapping[str, Any], *, fresh: bool
+    ) -> tuple[WorkflowDefinition | None, list[Fault]]:
+        agents = await self._catalogue.agents(fresh=fresh)
+        steps = raw.get("steps")
+        if isinstance(steps, list) and len(steps) > SMALL:
+            return await asyncio.to_thread(lint, raw, agents)
+        return lint(raw, agents)
+
+    async def _planned(self, definition: WorkflowDefinition) -> Plan:
+        if len(definition.steps) > SMALL:
+            plan = await asyncio.to_thread(execution_plan, definition, self._limits)
+        else:
+            plan = execution_plan(definition, self._limits)
+        for agent_type in {step.agent_type for step in definition.steps} - self._declared:
+            await self._declare(topology.agent_type_queue(agent_type))
+            await self._declare(topology.agent_quarantine_queue(agent_type))
+            self._declared.add(agent_type)
+        self._plans[plan.definition_hash] = plan
+        return plan

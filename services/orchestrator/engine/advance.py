@@ -1,0 +1,142 @@
+"""``advance``: decide what follows from a message. Pure: the state is read, never changed."""
+
+from collections.abc import Iterable
+
+from contracts.execution import StepResult, WakeUp
+from contracts.history import (
+    Event,
+    ExecutionEnded,
+    ExecutionStarted,
+    ExecutionStatus,
+    StepCancelled,
+    StepError,
+    StepFailed,
+    StepSkipped,
+    StepStatus,
+)
+from services.orchestrator.engine.fold import fold
+from services.orchestrator.engine.kinds import kind_of
+from services.orchestrator.engine.messages import Cancel, Decision, EngineMessage, Start, UnknownExecution, cause_of
+from services.orchestrator.engine.state import Draft, ExecutionState, StepsView
+from services.runtime.expressions import ExpressionError
+
+
+def advance(state: ExecutionState, message: EngineMessage, now: float, *, position: int = 0) -> Decision:
+    """What follows from ``message``: the events to append and what to send once they are stored.
+
+    A message that changes nothing (a duplicate, a late result) gives no events, and the commands it had caused
+    before that are still open. ``position`` is the message's place among those applied in the same entry.
+
+    Raises:
+        UnknownExecution: the message is no start, and there has been none.
+    """
+    cause = cause_of(message)
+    if state.status is None and not isinstance(message, Start):
+        raise UnknownExecution(state.execution_id)
+    turn = _Turn(state.draft(), now, cause, position)
+    match message:
+        case Start():
+            if state.status is None:
+                turn.record([_started(message)])
+            elif state.request_hash != message.request_hash:
+                return Decision(conflict=True, cause=cause)
+        case StepResult():
+            if not state.ended and message.step in state.plan.steps:
+                turn.record(kind_of(state, message.step).hear(turn.draft, message, now))
+        case WakeUp():
+            if not state.ended:
+                turn.wake(state, restart=message.restart)
+        case Cancel():
+            if not state.ended:
+                turn.cancel(message.reason)
+    turn.settle()
+    if not turn.events:
+        return _what_it_caused(state, cause)
+    return turn.decision()
+
+
+class _Turn:
+    """One message being decided on a draft of the state."""
+
+    def __init__(self, draft: Draft, now: float, cause: str, position: int) -> None:
+        self.draft = draft
+        self.now = now
+        self.cause = cause
+        self.position = position
+        self.events: list[Event] = []
+
+    def record(self, events: Iterable[Event]) -> None:
+        for event in events:
+            placed = event.model_copy(update={"cause": self.position}) if self.position else event
+            fold(self.draft, placed, cause=self.cause, n=self.draft.n + 1, at=self.now)
+            self.events.append(placed)
+
+    def wake(self, state: ExecutionState, *, restart: bool) -> None:
+        for step_id in state.due(self.now):
+            self.record(kind_of(state, step_id).due(self.draft, step_id, self.now))
+        if restart:
+            # A step that this very message sent again already is not sent a second time under a new deadline.
+            for step_id in state.active:
+                if self.draft.step(step_id).cause != self.cause:
+                    self.record(kind_of(state, step_id).restart(self.draft, step_id, self.now))
+
+    def cancel(self, reason: str) -> None:
+        for step_id in self.draft.plan.steps:
+            if not self.draft.step(step_id).status.ended:
+                self.record([StepCancelled(step=step_id)])
+        self.record([ExecutionEnded(status=ExecutionStatus.CANCELLED, reason=reason)])
+
+    def settle(self) -> None:
+        """Open or skip whatever is ready, until nothing is; end the execution when every step has ended."""
+        if self.draft.status is not ExecutionStatus.RUNNING:
+            return
+        while self.draft.ready:
+            step_id = next(iter(self.draft.ready))
+            self.record(_verdict(self.draft, step_id) or kind_of(self.draft, step_id).open(self.draft, step_id, self.now))
+        if self.draft.unfinished == 0:
+            status = ExecutionStatus.FAILED if self.draft.failed else ExecutionStatus.COMPLETED
+            self.record([ExecutionEnded(status=status)])
+
+    def decision(self) -> Decision:
+        opened = dict.fromkeys(step for event in self.events if (step := getattr(event, "step", None)) is not None)
+        mine = (step_id for step_id in opened if self.draft.step(step_id).cause == self.cause)
+        commands = [command for step_id in mine if (command := kind_of(self.draft, step_id).command(self.draft, step_id))]
+        return Decision(events=self.events, commands=commands, ended=self.draft.ended, cause=self.cause)
+
+
+def _started(start: Start) -> ExecutionStarted:
+    return ExecutionStarted(
+        definition_hash=start.definition_hash,
+        request_hash=start.request_hash,
+        workflow_id=start.workflow_id,
+        workflow_name=start.workflow_name,
+        inputs=start.inputs,
+        inputs_ref=start.inputs_ref,
+        client=start.client,
+        correlation_id=start.correlation_id,
+    )
+
+
+def _verdict(state: ExecutionState, step_id: str) -> list[Event]:
+    """Why a ready step is not opened (skipped, or failed by its own condition), or nothing if it is."""
+    planned = state.plan.steps[step_id]
+    tolerant = planned.definition.on_skipped == "run"
+    for needed in planned.needs:
+        status = state.step(needed).status
+        if status is StepStatus.FAILED or (status is StepStatus.SKIPPED and not tolerant):
+            return [StepSkipped(step=step_id, reason=f"{needed} {status.value}")]
+    if planned.when is None:
+        return []
+    try:
+        holds = planned.when.evaluate(StepsView(state), state.inputs or {})
+        if not isinstance(holds, bool):
+            raise ExpressionError(f"the condition {planned.when.source!r} gave {holds!r}, not true or false")
+    except ExpressionError as error:
+        return [StepFailed(step=step_id, attempt=0, error=StepError(type="ExpressionError", message=str(error)))]
+    return [] if holds else [StepSkipped(step=step_id, reason=f"condition false: {planned.when.source}")]
+
+
+def _what_it_caused(state: ExecutionState, cause: str) -> Decision:
+    mine = [step_id for step_id in state.active if state.step(step_id).cause == cause]
+    commands = [command for step_id in mine if (command := kind_of(state, step_id).command(state, step_id))]
+    return Decision(commands=commands, ended=state.ended and state.end_cause == cause, cause=cause)

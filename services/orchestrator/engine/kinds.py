@@ -1,0 +1,159 @@
+"""Step kinds: what it means to open a step, to hear from it, and to find its deadline passed.
+
+``advance`` knows the graph and nothing of kinds; a kind knows one step and nothing of the graph. A new kind (map,
+wait, approval, ...) is a class here and an entry in ``KINDS``: commits, timers and messages stay as they are.
+Each method returns the events that follow; commands are derived from the state afterwards (``command``).
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from contracts.execution import StepCommand, StepResult
+from contracts.history import (
+    AttemptFailed,
+    Event,
+    StepDispatched,
+    StepError,
+    StepFailed,
+    StepResent,
+    StepStatus,
+    StepSucceeded,
+)
+from contracts.topology import shard_key
+from services.orchestrator.engine.messages import Command
+from services.orchestrator.engine.retry import backoff, may_retry
+from services.orchestrator.engine.state import ExecutionState, StepsView
+from services.runtime.references import UnresolvedReference
+from services.runtime.expressions import ExpressionError
+
+# A command that was sent again this often after restarts may be what kills the process: it runs alone from then on.
+RESTARTS_BEFORE_QUARANTINE = 2
+
+
+class StepKind(Protocol):
+    def open(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
+        """The step's dependencies have ended and its condition holds."""
+        ...
+
+    def hear(self, state: ExecutionState, result: StepResult, now: float) -> list[Event]:
+        """A message for the step has come. No events: it changes nothing."""
+        ...
+
+    def due(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
+        """The step is open and its deadline has passed."""
+        ...
+
+    def restart(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
+        """The bus has forgotten what was sent for this open step."""
+        ...
+
+    def command(self, state: ExecutionState, step_id: str) -> Command | None:
+        """What the open step needs an agent to do, the same however often it is asked."""
+        ...
+
+
+class Action:
+    """One action of one agent: attempts, retries, a lease."""
+
+    def open(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
+        try:
+            _inputs(state, step_id)
+        except (UnresolvedReference, ExpressionError) as error:
+            fault = StepError(type=type(error).__name__, message=str(error))
+            return [StepFailed(step=step_id, attempt=0, error=fault)]
+        return [self._dispatch(state, step_id, 1, now)]
+
+    def hear(self, state: ExecutionState, result: StepResult, now: float) -> list[Event]:
+        step = state.step(result.step)
+        if step.status not in (StepStatus.RUNNING, StepStatus.WAITING):
+            return []
+        if result.ok:  # of whichever attempt: the first success wins
+            return [
+                StepSucceeded(
+                    step=result.step,
+                    attempt=result.attempt,
+                    output=result.output,
+                    output_ref=result.output_ref,
+                    agent_id=result.agent_id,
+                    cached=result.cached,
+                    started_at=result.started_at,
+                    finished_at=result.finished_at,
+                )
+            ]
+        if step.status is not StepStatus.RUNNING or result.attempt != step.attempt:
+            return []
+        error = result.error or StepError(type="UnknownError", message="the agent gave no reason")
+        return self._fail(state, result.step, error, now, result)
+
+    def due(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
+        step = state.step(step_id)
+        if step.status is StepStatus.WAITING:
+            return [self._dispatch(state, step_id, step.attempt + 1, now)]
+        if not step.lease_resent:
+            return [self._resend(state, step_id, now, lease=True)]
+        lease = state.plan.steps[step_id].lease
+        message = f"no result within {lease:g} s of the second sending: no host took it, or its host is silent"
+        return self._fail(state, step_id, StepError(type="LeaseExpired", message=message, retryable=True), now)
+
+    def restart(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
+        if state.step(step_id).status is not StepStatus.RUNNING:
+            return []
+        return [self._resend(state, step_id, now, lease=False)]
+
+    def command(self, state: ExecutionState, step_id: str) -> Command | None:
+        step, planned = state.step(step_id), state.plan.steps[step_id]
+        if step.status is not StepStatus.RUNNING:
+            return None
+        definition = planned.definition
+        return Command(
+            command=StepCommand(
+                execution_id=state.execution_id,
+                step=step_id,
+                attempt=step.attempt,
+                inputs=_inputs(state, step_id),
+                timeout=planned.timeout,
+                cache_ttl=definition.cache.ttl if definition.cache else None,
+                reply_key=shard_key(state.execution_id),
+                correlation_id=state.correlation_id,
+            ),
+            agent_type=definition.agent_type,
+            action=definition.action,
+            agent_id=definition.agent_id,
+            entry_n=step.cause_n,
+            quarantine=step.restarts >= RESTARTS_BEFORE_QUARANTINE,
+        )
+
+    def _dispatch(self, state: ExecutionState, step_id: str, attempt: int, now: float) -> StepDispatched:
+        return StepDispatched(step=step_id, attempt=attempt, deadline=now + state.plan.steps[step_id].lease)
+
+    def _resend(self, state: ExecutionState, step_id: str, now: float, *, lease: bool) -> StepResent:
+        return StepResent(
+            step=step_id,
+            attempt=state.step(step_id).attempt,
+            deadline=now + state.plan.steps[step_id].lease,
+            reason="lease" if lease else "restart",
+        )
+
+    def _fail(
+        self, state: ExecutionState, step_id: str, error: StepError, now: float, result: StepResult | None = None
+    ) -> list[Event]:
+        step, policy = state.step(step_id), state.plan.steps[step_id].definition.retry
+        run = {} if result is None else result.model_dump(include={"agent_id", "started_at", "finished_at"})
+        if not may_retry(policy, step.attempt, error):
+            return [StepFailed(step=step_id, attempt=step.attempt, error=error, **run)]
+        wait = backoff(policy, state.execution_id, step_id, step.attempt)
+        failed = AttemptFailed(step=step_id, attempt=step.attempt, error=error, retry_at=now + wait, **run)
+        if wait > 0:
+            return [failed]
+        return [failed, self._dispatch(state, step_id, step.attempt + 1, now)]
+
+
+def _inputs(state: ExecutionState, step_id: str) -> object:
+    return state.plan.steps[step_id].inputs.resolve(StepsView(state), state.inputs or {})
+
+
+KINDS: Mapping[str, StepKind] = {"action": Action()}
+
+
+def kind_of(state: ExecutionState, step_id: str) -> StepKind:
+    return KINDS[state.plan.steps[step_id].definition.kind]

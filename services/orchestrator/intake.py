@@ -1,0 +1,134 @@
+"""From the wire to the mailbox: what is received becomes items for the committer."""
+
+from typing import Any
+
+from contracts.execution import (
+    CancelAccepted,
+    CancelExecution,
+    ExecutionAccepted,
+    Refused,
+    StartExecution,
+    StepResult,
+    StepResults,
+    WakeExecutions,
+)
+from contracts.workflow import Fault, content_hash
+from services.orchestrator.definitions import Definitions
+from services.orchestrator.engine import Cancel, Plan, Start
+from services.orchestrator.mailbox import Item, Mailbox, Outcome, Receipt
+from services.orchestrator.outgoing import BatchSizes
+from services.orchestrator.payloads import INLINE_LIMIT, reference
+from services.orchestrator.workflows import Workflows
+from services.runtime.envelope_codec import Outgoing
+from services.runtime.service import Received, Refusal
+
+
+class Intake:
+    """The orchestrator's intakes: each takes over a message and hands its items to the committer."""
+
+    def __init__(self, mailbox: Mailbox, definitions: Definitions, workflows: Workflows, sizes: BatchSizes) -> None:
+        self._mailbox = mailbox
+        self._definitions = definitions
+        self._workflows = workflows
+        self._sizes = sizes
+
+    async def start(self, received: Received[StartExecution]) -> None:
+        """A start: its definition is checked and stored before anything else hears of it."""
+        message = received.message
+        plan = await self._plan_of(message)
+        body = {"definition": plan.definition_hash, "workflow": message.workflow_id, "inputs": message.inputs}
+        start = Start(
+            definition_hash=plan.definition_hash,
+            request_hash=content_hash(body),
+            workflow_name=plan.definition.name,
+            workflow_id=message.workflow_id,
+            inputs=message.inputs,
+            inputs_ref=_reference(received, message.execution_id, message.inputs),
+            client=message.client,
+            correlation_id=received.correlation_id,
+        )
+        item = Item(
+            message.execution_id,
+            start,
+            Receipt(received.delivery, 1),
+            plan=plan,
+            answer=_accepted(received) if received.wants_reply else None,
+            size=len(received.delivery.body),
+        )
+        self._mailbox.put(item)
+
+    async def cancel(self, received: Received[CancelExecution]) -> None:
+        message = received.message
+        item = Item(
+            message.execution_id,
+            Cancel(message.reason),
+            Receipt(received.delivery, 1),
+            answer=_cancelled(received) if received.wants_reply else None,
+        )
+        self._mailbox.put(item)
+
+    async def results(self, received: Received[StepResults]) -> None:
+        """Results of one shard. Their measured durations say how many commands travel together from now on."""
+        message = received.message
+        receipt = Receipt(received.delivery, len(message.results))
+        share = len(received.delivery.body) // max(1, len(message.results))
+        for result in message.results:
+            if result.started_at and result.finished_at and not result.cached:
+                self._sizes.observe(message.agent_type, message.action, result.finished_at - result.started_at)
+        items = [
+            Item(result.execution_id, _with_reference(received, result), receipt, size=share)
+            for result in message.results
+        ]
+        if items:
+            self._mailbox.put(*items)
+        else:
+            await received.delivery.ack()
+
+    async def wake(self, received: Received[WakeExecutions]) -> None:
+        wake_ups = received.message.wake_ups
+        receipt = Receipt(received.delivery, len(wake_ups))
+        if wake_ups:
+            self._mailbox.put(*(Item(wake_up.execution_id, wake_up, receipt) for wake_up in wake_ups))
+        else:
+            await received.delivery.ack()
+
+    async def _plan_of(self, message: StartExecution) -> Plan:
+        if (message.workflow_id is None) == (message.definition is None):
+            fault = Fault(path="", code="one_of", message="give either a workflow_id or a definition")
+            raise Refusal(Refused(code="invalid", message=fault.message, faults=(fault,)))
+        if message.workflow_id is not None:
+            return await self._workflows.plan(message.workflow_id)
+        return await self._definitions.accept(message.definition or {})
+
+
+def _accepted(received: Received[StartExecution]) -> Any:
+    def answer(outcome: Outcome) -> Outgoing[Any]:
+        if outcome.conflict:
+            message = f"execution {outcome.execution_id!r} was already started with another definition or inputs"
+            return received.reply(Refused(code="conflict", subject=outcome.execution_id, message=message))
+        accepted = ExecutionAccepted(
+            execution_id=outcome.execution_id, workflow_id=outcome.workflow_id, repeated=not outcome.changed
+        )
+        return received.reply(accepted)
+
+    return answer
+
+
+def _cancelled(received: Received[CancelExecution]) -> Any:
+    def answer(outcome: Outcome) -> Outgoing[Any]:
+        if outcome.unknown or outcome.status is None:
+            message = f"no execution {outcome.execution_id!r} has been started"
+            return received.reply(Refused(code="not_found", subject=outcome.execution_id, message=message))
+        return received.reply(CancelAccepted(execution_id=outcome.execution_id, status=outcome.status))
+
+    return answer
+
+
+def _reference(received: Received[Any], execution_id: str, value: Any) -> Any:
+    """A payload reference if the value is large; nothing in a small message can be."""
+    return reference(execution_id, value) if len(received.delivery.body) > INLINE_LIMIT else None
+
+
+def _with_reference(received: Received[Any], result: StepResult) -> StepResult:
+    ref = _reference(received, result.execution_id, result.output) if result.ok else None
+    return result if ref is None else result.model_copy(update={"output_ref": ref})

@@ -1,0 +1,84 @@
+"""What waits to be committed: engine messages with the duty to settle the deliveries they came in."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.history import ExecutionStatus
+from services.orchestrator.engine import EngineMessage, Plan
+from services.runtime.bus.base import Delivery
+from services.runtime.envelope_codec import Outgoing
+
+
+class Receipt:
+    """Settles one delivery once every item that came in it is done."""
+
+    def __init__(self, delivery: Delivery | None, items: int) -> None:
+        self._delivery = delivery
+        self._open = items
+        self._refusal: tuple[str, str] | None = None
+
+    def refuse(self, reason: str, detail: str) -> None:
+        """Have the delivery dead-lettered instead of acked: an item in it could not be handled."""
+        self._refusal = (reason, detail)
+
+    async def item_done(self) -> None:
+        self._open -= 1
+        if self._open or self._delivery is None:
+            return
+        if self._refusal is None:
+            await self._delivery.ack()
+        else:
+            await self._delivery.dead_letter(*self._refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an item, for whoever asked."""
+
+    execution_id: str
+    workflow_id: str | None
+    status: ExecutionStatus | None
+    changed: bool
+    conflict: bool = False
+    unknown: bool = False
+
+
+Answer = Callable[[Outcome], Outgoing[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One engine message for one execution. ``plan`` comes with a start; ``answer`` where a reply was asked for;
+    ``size`` is roughly the bytes it adds to an entry."""
+
+    execution_id: str
+    message: EngineMessage
+    receipt: Receipt = field(default_factory=lambda: Receipt(None, 1))
+    plan: Plan | None = None
+    answer: Answer | None = None
+    size: int = 200
+
+
+class Mailbox:
+    """Items in order of arrival. Bounded by the prefetch of the queues that fill it."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, *items: Item) -> None:
+        self._items.extend(items)
+        self._arrived.set()
+
+    async def take(self, limit: int) -> list[Item]:
+        """Wait for the first item, then take whatever is there, up to ``limit``. Never waits on a clock."""
+        while not self._items:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return [self._items.popleft() for _ in range(min(limit, len(self._items)))]
+
+    def __len__(self) -> int:
+        return len(self._items)

@@ -1,0 +1,115 @@
+"""One command to one result: cache, timeout, and every failure by its name."""
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from cachetools import TLRUCache
+from pydantic_core import to_json
+
+from contracts.envelope import new_id
+from contracts.execution import StepCommand, StepResult
+from contracts.history import StepError
+from services.runtime.agent import AgentStopped, BaseAgent
+from services.runtime.capability import CapabilityError
+from services.runtime.quarantine import AgentCrashed, Quarantine
+
+log = structlog.get_logger(__name__)
+
+LARGEST_OUTPUT = 8 * 1024 * 1024
+_LONGEST_MESSAGE = 4_000
+_LARGEST_DETAILS = 16 * 1024
+_CACHE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    output: Any
+    size: int
+    ttl: float
+
+
+class Performer:
+    """Runs commands on agents. Always answers with a result; nothing an agent does comes out as an exception."""
+
+    def __init__(self, agent_type: str, quarantine: Quarantine) -> None:
+        self._agent_type = agent_type
+        self._quarantine = quarantine
+        self._cache: TLRUCache[str, Cached] = TLRUCache(
+            _CACHE_BYTES, ttu=lambda _, cached, now: now + cached.ttl, getsizeof=lambda cached: cached.size
+        )
+
+    async def perform(
+        self, agent: BaseAgent, action: str, command: StepCommand, *, alone: bool = False
+    ) -> tuple[StepResult, int]:
+        """The command's result and roughly its size in bytes. ``alone`` runs it in a process of its own."""
+        key = self._cache_key(agent, action, command) if command.cache_ttl else None
+        cached = self._cache.get(key) if key else None
+        started_at = time.time()
+        if cached is not None:
+            return self._result(agent, command, started_at, ok=True, output=cached.output, cached=True), cached.size
+        try:
+            async with asyncio.timeout(command.timeout):
+                output = await self._run(agent, action, command, alone)
+            size = len(to_json(output))
+            if size > LARGEST_OUTPUT:
+                message = f"the output of {action} is {size} bytes; at most {LARGEST_OUTPUT} are allowed"
+                raise CapabilityError(message, code="OutputTooLarge")
+        except Exception as error:
+            fault = _fault(error, action, command)
+            log.info("attempt failed", command=command.id, error=fault.type, detail=fault.message)
+            return self._result(agent, command, started_at, ok=False, error=fault), len(fault.message)
+        if key and command.cache_ttl and size < _CACHE_BYTES:
+            self._cache[key] = Cached(output, size, command.cache_ttl)
+        return self._result(agent, command, started_at, ok=True, output=output), size
+
+    async def _run(self, agent: BaseAgent, action: str, command: StepCommand, alone: bool) -> dict[str, Any]:
+        if alone:
+            return await self._quarantine.run(type(agent), agent.agent_id, agent.config, action, command.inputs or {})
+        return await agent.perform(action, command.inputs or {})
+
+    def _result(self, agent: BaseAgent, command: StepCommand, started_at: float, **what: Any) -> StepResult:
+        return StepResult(
+            result_id=new_id(),
+            execution_id=command.execution_id,
+            step=command.step,
+            attempt=command.attempt,
+            agent_id=agent.agent_id,
+            started_at=started_at,
+            finished_at=time.time(),
+            **what,
+        )
+
+    def _cache_key(self, agent: BaseAgent, action: str, command: StepCommand) -> str:
+        named = [agent.agent_id if agent.config.get("named") else "", agent.config, action, command.inputs]
+        return hashlib.sha256(to_json([self._agent_type, *named], fallback=str)).hexdigest()
+
+
+def _fault(error: Exception, action: str, command: StepCommand) -> StepError:
+    match error:
+        case CapabilityError():
+            return StepError(
+                type=error.code,
+                message=str(error)[:_LONGEST_MESSAGE],
+                retryable=error.retryable,
+                details=_bounded(error.details),
+            )
+        case AgentCrashed():
+            return StepError(type="AgentCrashed", message=str(error), retryable=True)
+        case AgentStopped():
+            return StepError(type="AgentStopped", message=str(error), retryable=True)
+        case TimeoutError():
+            message = f"{action} did not finish within {command.timeout:g} s"
+            return StepError(type="Timeout", message=message, retryable=True)
+        case _:
+            log.error("capability raised", action=action, command=command.id, exc_info=error)
+            return StepError(type=type(error).__name__, message=str(error)[:_LONGEST_MESSAGE], retryable=True)
+
+
+def _bounded(details: Any) -> Any:
+    if details is None or len(to_json(details, fallback=str)) <= _LARGEST_DETAILS:
+        return details
+    return {"left_out": f"details over {_LARGEST_DETAILS} bytes"}

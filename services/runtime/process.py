@@ -1,0 +1,76 @@
+"""One process: the services it runs, from start to a clean end on SIGTERM or SIGINT."""
+
+import asyncio
+import importlib
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, cast
+
+import structlog
+import uvloop
+
+from services.runtime.bus.base import Bus
+from services.runtime.bus.direct import DirectBroker
+from services.runtime.bus.open import open_bus
+from services.runtime.logs import configure_logging
+from services.runtime.settings import Protocol as BusProtocol
+from services.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Runnable(Protocol):
+    """What a service's ``build`` gives: a Service, or for the edge an HTTP server with one inside."""
+
+    name: str
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Application(Protocol):
+    """A service's ``app`` module."""
+
+    def build(self, settings: Settings, bus: Bus) -> Runnable: ...
+
+
+def run_services(names: Sequence[str], settings: Settings) -> int:
+    """Run services until a signal comes; returns the process's exit code."""
+    configure_logging(settings, names[0] if len(names) == 1 else "conclave")
+    try:
+        uvloop.run(_run(names, settings))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def build_services(names: Sequence[str], settings: Settings) -> list[Runnable]:
+    """The services, each with a bus of its own; over ``direct`` they share the broker in this process."""
+    broker = DirectBroker() if settings.communication_protocol is BusProtocol.DIRECT else None
+    modules = [cast(Application, importlib.import_module(f"services.{name}.app")) for name in names]
+    return [module.build(settings, open_bus(settings, broker)) for module in modules]
+
+
+async def _run(names: Sequence[str], settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    # Capabilities run in worker threads: as many as may run side by side, and a few for everything else.
+    loop.set_default_executor(ThreadPoolExecutor(settings.agent_concurrency + 8, thread_name_prefix="work"))
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    running = build_services(names, settings)
+    starts = asyncio.gather(*(service.start() for service in running))
+    stopped = asyncio.create_task(stopping.wait())
+    # A broker that is away is waited for; a signal must end that wait too.
+    await asyncio.wait([starts, stopped], return_when=asyncio.FIRST_COMPLETED)
+    failure = starts.exception() if starts.done() and not starts.cancelled() else None
+    if failure is None:
+        await stopped
+        log.info("stopping", services=list(names))
+    starts.cancel()
+    await asyncio.gather(*(service.stop() for service in reversed(running)), return_exceptions=True)
+    stopped.cancel()
+    if failure is not None:
+        raise failure

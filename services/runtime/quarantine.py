@@ -1,0 +1,79 @@
+"""Quarantine: a command that may kill its process runs in one of its own, with nothing beside it."""
+
+import asyncio
+import contextlib
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from services.runtime.agent import BaseAgent
+
+
+class AgentCrashed(Exception):
+    """The process in which the command ran died of it."""
+
+
+class Quarantine:
+    """One child process, made when it is first needed and made again when it dies; one command at a time."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._alone = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Nothing until it is needed."""
+
+    async def stop(self) -> None:
+        self._kill()
+
+    async def run(
+        self,
+        agent_class: type[BaseAgent],
+        agent_id: str,
+        config: Mapping[str, Any],
+        action: str,
+        inputs: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """What ``agent.perform`` gives or raises, from a process of its own.
+
+        Raises:
+            AgentCrashed: the process died.
+        """
+        async with self._alone:
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+            work = self._pool.submit(_perform, agent_class, agent_id, dict(config), action, dict(inputs))
+            try:
+                return await asyncio.wrap_future(work)
+            except BrokenProcessPool as error:
+                self._kill()
+                raise AgentCrashed(f"the process died while {action} ran alone in it") from error
+            except asyncio.CancelledError:
+                # A timeout: the child may run for ever, and the next command must not wait for it.
+                self._kill()
+                raise
+
+    def _kill(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        for process in list((pool._processes or {}).values()):  # the pool offers no other way to end a busy child
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _perform(
+    agent_class: type[BaseAgent], agent_id: str, config: dict[str, Any], action: str, inputs: dict[str, Any]
+) -> dict[str, Any]:
+    async def perform() -> dict[str, Any]:
+        agent = agent_class(agent_id, config)
+        await agent.start()
+        try:
+            return await agent.perform(action, inputs)
+        finally:
+            await agent.stop()
+
+    return asyncio.run(perform())

@@ -1,0 +1,121 @@
+"""Results on their way from an agent host to the orchestrator: sent as they come, together where they come together."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from contracts.execution import StepResult, StepResults
+from services.runtime.bus.base import BusError
+from services.runtime.envelope_codec import Outgoing
+from services.runtime.service import Outbox, Received
+
+log = structlog.get_logger(__name__)
+
+_TOGETHER = 200  # results in one message at most
+_BYTES_TOGETHER = 4 * 1024 * 1024
+_PAUSE = 0.2
+
+
+class Work:
+    """A message of commands in hand: acked when the last of its results is confirmed by the broker."""
+
+    def __init__(self, received: Received[Any], commands: int) -> None:
+        self._received = received
+        self._open = commands
+
+    async def one_confirmed(self) -> None:
+        self._open -= 1
+        if self._open == 0:
+            await self._received.delivery.ack()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A result, where it goes, roughly how large it is, and the message it is owed for."""
+
+    result: StepResult
+    reply_key: str
+    action: str
+    size: int
+    work: Work
+
+
+class ResultSender:
+    """Sends finished results in the background. While one sending waits for its confirms, the next results gather;
+    nothing waits on a clock. Over a broker that is away it tries until the broker is back."""
+
+    def __init__(self, outbox: Outbox, agent_type: str, drain_timeout: float) -> None:
+        self._outbox = outbox
+        self._agent_type = agent_type
+        self._drain_timeout = drain_timeout
+        self._waiting: list[Finished] = []
+        self._sending = 0
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="results")
+
+    async def stop(self) -> None:
+        if self._task is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_timeout):
+                while self._waiting or self._sending:
+                    await asyncio.sleep(0.01)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    def put(self, finished: Finished) -> None:
+        self._waiting.append(finished)
+        self._arrived.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch, self._waiting = self._waiting, []
+            self._sending = len(batch)
+            while batch:
+                try:
+                    await self._outbox.send(Outgoing(message) for message in self._messages(batch))
+                except BusError as error:
+                    log.warning("results wait for the broker", error=str(error), results=len(batch))
+                    await asyncio.sleep(_PAUSE)
+                else:
+                    break
+            for finished in batch:
+                await finished.work.one_confirmed()
+            self._sending = 0
+
+    def _messages(self, batch: list[Finished]) -> list[StepResults]:
+        groups: defaultdict[tuple[str, str], list[Finished]] = defaultdict(list)
+        for finished in batch:
+            groups[finished.reply_key, finished.action].append(finished)
+        return [
+            StepResults(
+                reply_key=reply_key,
+                agent_type=self._agent_type,
+                action=action,
+                results=tuple(finished.result for finished in some),
+            )
+            for (reply_key, action), group in groups.items()
+            for some in _portions(group)
+        ]
+
+
+def _portions(group: list[Finished]) -> list[list[Finished]]:
+    portions: list[list[Finished]] = [[]]
+    size = 0
+    for finished in group:
+        if portions[-1] and (len(portions[-1]) == _TOGETHER or size + finished.size > _BYTES_TOGETHER):
+            portions.append([])
+            size = 0
+        portions[-1].append(finished)
+        size += finished.size
+    return portions
