@@ -1,0 +1,443 @@
+"""The world in which replicas run: a clock, a store, queues, hosts, and gates at every await."""
+
+import asyncio
+import itertools
+import random
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.catalog import MESSAGES
+from contracts.envelope import envelope_of, wrap
+from contracts.execution import (
+    CancelExecution,
+    ExecutionEndedEvent,
+    RunSteps,
+    StartExecution,
+    StepResult,
+    StepResults,
+    WakeExecutions,
+    WakeUp,
+)
+from contracts.history import Header, LogEntry, StepError, StepSucceeded
+from services.orchestrator.committer import Committer
+from services.orchestrator.engine import ExecutionState, Limits, Plan, execution_plan, fold_entry
+from services.orchestrator.intake import Intake
+from services.orchestrator.outgoing import BatchSizes
+from services.orchestrator.states import States
+from services.runtime.bus.base import Frame
+from services.runtime.service import Outbox, Received
+from tests.support.memory_store import MemoryStore
+from tests.support.protocol.workflows import Traits, random_workflow
+
+DELIVERY_LIMIT = 3
+LEASE = 60.0
+
+
+class Violation(AssertionError):
+    """The protocol broke a promise."""
+
+
+class Dead(BaseException):
+    """A crashed process does nothing more."""
+
+
+@dataclass(eq=False)
+class Parcel:
+    """A message in a queue; ``redeliveries`` counts how often it came back."""
+
+    body: bytes
+    type: str
+    redeliveries: int = 0
+
+
+@dataclass(eq=False)
+class TakenDelivery:
+    """What a consumer holds. Settling it after its connection was cut does nothing."""
+
+    world: "World"
+    parcel: Parcel
+    owner: "Replica"
+    connection: int
+    message_id: str = ""
+    correlation_id: str = ""
+    reply_to: str = ""
+    queue: str = "shard"
+    routing_key: str = ""
+    died_in: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        return self.parcel.body
+
+    @property
+    def type(self) -> str:
+        return self.parcel.type
+
+    @property
+    def redeliveries(self) -> int:
+        return self.parcel.redeliveries
+
+    async def ack(self) -> None:
+        await self.world.gate(self.owner, "ack")
+        if self.connection == self.owner.connection:
+            self.world.unsettled.discard(self)
+
+    async def retry(self) -> None:
+        raise Violation("nothing gives a message back here")
+
+    async def dead_letter(self, reason: str, detail: str) -> None:
+        await self.world.gate(self.owner, "dead letter")
+        if self.connection == self.owner.connection:
+            self.world.unsettled.discard(self)
+            self.world.dead_letters.append((reason, detail))
+            if reason == "handler-failed" and "Violation" not in detail:
+                self.world.broken = f"the code under test failed otherwise than by the protocol: {detail}"
+
+
+class GatedStore:
+    """One replica's way to the store: every call waits at a gate before it happens, and again before it answers."""
+
+    def __init__(self, world: "World", replica: "Replica") -> None:
+        self._world = world
+        self._replica = replica
+
+    async def append(self, entries: Sequence[LogEntry]) -> set[str]:
+        stored: set[str] = set()
+        for entry in entries:  # unordered: a crash may leave any part of it done
+            await self._world.gate(self._replica, "append")
+            stored |= await self._world.append(entry)
+        await self._world.gate(self._replica, "append answers")
+        return stored
+
+    async def read_log(self, after: dict[str, int]) -> dict[str, list[LogEntry]]:
+        await self._world.gate(self._replica, "read log")
+        logs = await self._world.store.read_log(after)
+        await self._world.gate(self._replica, "log read")
+        return logs
+
+    async def write_headers(self, headers: Sequence[Header]) -> None:
+        for header in headers:
+            await self._world.gate(self._replica, "header")
+            await self._world.store.write_headers([header])
+
+    async def put_payloads(self, payloads: dict[str, Any]) -> None:
+        await self._world.store.put_payloads(payloads)
+
+    async def get_payloads(self, ids: set[str]) -> dict[str, Any]:
+        return await self._world.store.get_payloads(ids)
+
+
+class GatedBus:
+    """One replica's way to the broker."""
+
+    def __init__(self, world: "World", replica: "Replica") -> None:
+        self._world = world
+        self._replica = replica
+
+    async def publish(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            await self._world.gate(self._replica, f"publish {frame.type}")
+            self._world.published(frame)
+
+
+class KnownPlans:
+    """The definitions, which are not what is tested here."""
+
+    def __init__(self, plans: dict[str, Plan]) -> None:
+        self._plans = plans
+
+    async def plan(self, definition_hash: str) -> Plan:
+        return self._plans[definition_hash]
+
+    async def accept(self, raw: dict[str, Any]) -> Plan:
+        return self._plans[raw["hash"]]
+
+
+CommitterClass = Callable[..., Committer]
+
+
+class Replica:
+    """An orchestrator process: crashes and comes back with nothing but what the store and the broker hold."""
+
+    def __init__(self, world: "World", name: str, skew: float) -> None:
+        self.world = world
+        self.name = name
+        self.skew = skew
+        self.life = 0
+        self.connection = 0
+        self.begin()
+
+    def begin(self) -> None:
+        store: Any = GatedStore(self.world, self)
+        plans: Any = KnownPlans(self.world.plans)
+        outbox = Outbox(GatedBus(self.world, self), self.name)  # type: ignore[arg-type]
+        sizes = BatchSizes()
+        self.states = States(store, plans)
+        self.committer = self.world.committer_class(
+            store,
+            self.states,
+            outbox,
+            sizes=sizes,
+            clock=lambda: self.world.now + self.skew,
+            sleep=lambda _: self.world.gate(self, "pause"),
+        )
+        self.intake = Intake(self.committer.mailbox, plans, None, sizes)  # type: ignore[arg-type]
+        self.task = self.world.loop.create_task(self.committer._run())
+
+    async def take(self, delivery: TakenDelivery) -> None:
+        message_class = MESSAGES[delivery.type]
+        received: Received[Any] = Received(envelope_of(message_class).model_validate_json(delivery.body), delivery)
+        intakes: dict[type, Callable[[Any], Awaitable[None]]] = {
+            StartExecution: self.intake.start,
+            CancelExecution: self.intake.cancel,
+            StepResults: self.intake.results,
+            WakeExecutions: self.intake.wake,
+        }
+        await intakes[message_class](received)
+
+
+@dataclass(eq=False)
+class Run:
+    """A host at work on a message of commands; ``todo`` are those without a result yet."""
+
+    parcel: Parcel
+    message: RunSteps
+    todo: list[Any]
+    alone: bool
+
+
+class World:
+    def __init__(self, seed: int, committer_class: CommitterClass = Committer, store: MemoryStore | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.loop = asyncio.new_event_loop()
+        self.committer_class = committer_class
+        self.store = store or MemoryStore()
+        self.now = 1_000.0
+        self.plans: dict[str, Plan] = {}
+        self.executions: dict[str, Plan] = {}
+        self.traits: dict[str, dict[str, Traits]] = {}
+        self.shard: list[Parcel] = []
+        self.commands: list[Parcel] = []
+        self.quarantined: list[Parcel] = []
+        self.unsettled: set[TakenDelivery] = set()
+        self.runs: list[Run] = []
+        self.gates: list[tuple[Replica, int, str, asyncio.Future[None]]] = []
+        self.dead_letters: list[tuple[str, str]] = []
+        self.told: defaultdict[str, set[str]] = defaultdict(set)
+        self.ran: Counter[str] = Counter()
+        self.results: dict[tuple[str, str], Any] = {}
+        self.lose_next_answer = False
+        self.broken = ""
+        self._numbers = itertools.count(1)
+        for i in range(self.rng.choice([1, 1, 2])):
+            definition, traits = random_workflow(self.rng)
+            plan = execution_plan(definition, Limits(lease=LEASE))
+            self.plans[plan.definition_hash] = plan
+            self.executions[f"e{i}"] = plan
+            self.traits[f"e{i}"] = traits
+        self.replicas = [Replica(self, f"r{i}", self.rng.choice([0, 0, -2, 2])) for i in range(2)]
+        for execution_id in self.executions:
+            self.start(execution_id)
+
+    # ---- what clients do
+
+    def start(self, execution_id: str) -> None:
+        definition_hash = self.executions[execution_id].definition_hash
+        self.send(StartExecution(execution_id=execution_id, definition={"hash": definition_hash}))
+
+    def cancel(self, execution_id: str) -> None:
+        if self.log(execution_id):
+            self.send(CancelExecution(execution_id=execution_id))
+
+    def send(self, message: Any) -> None:
+        envelope = wrap(message, sender="test", message_id=str(next(self._numbers)))
+        self.shard.append(Parcel(envelope.model_dump_json().encode(), message.TYPE))
+
+    # ---- gates: where a process waits until the test lets it go on
+
+    async def gate(self, replica: Replica, label: str) -> None:
+        waiting = self.loop.create_future()
+        self.gates.append((replica, replica.life, label, waiting))
+        life = replica.life
+        await waiting
+        if replica.life != life:
+            raise Dead
+
+    def open_gate(self, index: int) -> None:
+        _, _, _, waiting = self.gates.pop(index % len(self.gates))
+        waiting.set_result(None)
+        self.spin()
+
+    def spin(self) -> None:
+        """Let every task run to its next gate."""
+        for _ in range(200):
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+            if not self.loop._ready:  # type: ignore[attr-defined]
+                return
+
+    # ---- the broker
+
+    def deliver(self, replica: Replica, index: int) -> None:
+        parcel = self.shard.pop(index % len(self.shard))
+        delivery = TakenDelivery(self, parcel, replica, replica.connection)
+        self.unsettled.add(delivery)
+        self.loop.create_task(replica.take(delivery))
+        self.spin()
+
+    def duplicate(self, queue: list[Parcel], index: int) -> None:
+        parcel = queue[index % len(queue)]
+        queue.append(Parcel(parcel.body, parcel.type))
+
+    def published(self, frame: Frame) -> None:
+        message_class = MESSAGES[frame.type]
+        message = envelope_of(message_class).model_validate_json(frame.body).payload
+        if isinstance(message, RunSteps):
+            for command in message.commands:
+                self._check_inputs(command)
+            queue = self.quarantined if message.quarantine else self.commands
+            queue.append(Parcel(frame.body, frame.type))
+        elif isinstance(message, ExecutionEndedEvent):
+            self.told[message.execution_id].add(frame.type.split(".")[1])
+
+    def cut(self, replica: Replica) -> None:
+        """The replica's connection is gone and it does not know yet: what it held goes to others, it works on."""
+        replica.connection += 1
+        for delivery in [d for d in self.unsettled if d.owner is replica and d.connection < replica.connection]:
+            self.unsettled.discard(delivery)
+            delivery.parcel.redeliveries += 1
+            self.shard.insert(0, delivery.parcel)
+
+    def crash(self, replica: Replica) -> None:
+        self.cut(replica)
+        replica.life += 1
+        replica.task.cancel()
+        for gate in [gate for gate in self.gates if gate[0] is replica]:
+            self.gates.remove(gate)
+            gate[3].cancel()
+        self.spin()
+        replica.begin()
+        self.spin()
+
+    # ---- the store
+
+    async def append(self, entry: LogEntry) -> set[str]:
+        before = self.log(entry.execution_id)
+        stored = await self.store.append([entry])
+        after = self.log(entry.execution_id)
+        if after[: len(before)] != before:
+            raise Violation(f"{entry.execution_id}: history was rewritten at entry {entry.n}")
+        for event in entry.events if stored else ():
+            if isinstance(event, StepSucceeded):
+                key = (entry.execution_id, event.step)
+                if self.results.setdefault(key, event.output) != event.output:
+                    raise Violation(f"{key} has two results")
+        if self.lose_next_answer:
+            self.lose_next_answer = False
+            return set()
+        return stored
+
+    def log(self, execution_id: str) -> list[LogEntry]:
+        return self.store.log_of(execution_id)
+
+    def folded(self, execution_id: str) -> ExecutionState:
+        state = ExecutionState(execution_id, self.executions[execution_id])
+        for entry in self.log(execution_id):
+            fold_entry(state, entry)
+        return state
+
+    def header(self, execution_id: str) -> Header | None:
+        return self.store.header_of(execution_id)
+
+    # ---- timers and hosts
+
+    def fire_timers(self) -> None:
+        for execution_id in self.executions:
+            header = self.header(execution_id)
+            waiting = sum(parcel.type == WakeExecutions.TYPE for parcel in self.shard)
+            if header and not header.status.ended and header.wake_at and header.wake_at <= self.now and waiting < 3:
+                wake_up = WakeUp(execution_id=execution_id, due=header.wake_at)
+                self.send(WakeExecutions(reply_key="shard.0", wake_ups=(wake_up,)))
+
+    def host_takes(self, index: int, *, alone: bool) -> None:
+        queue = self.quarantined if alone else self.commands
+        parcel = queue.pop(index % len(queue))
+        message = envelope_of(RunSteps).model_validate_json(parcel.body).payload
+        self.runs.append(Run(parcel, message, list(message.commands), alone))
+
+    def host_finishes(self, index: int) -> None:
+        """A host brings one command of a message to its end: a result, a failure, a timeout, or its own death."""
+        run = self.runs[index % len(self.runs)]
+        command = run.todo.pop(self.rng.randrange(len(run.todo)))
+        traits = self.traits[command.execution_id][command.step]
+        self.ran[command.id] += 1
+        if traits.poison:
+            self._host_dies_of(run, command)
+            return
+        if self.rng.random() < traits.slow:
+            error: StepError | None = StepError(type="Timeout", message="slow", retryable=True)
+        elif self.rng.random() < traits.fails:
+            error = StepError(type="Unlucky", message="failed", retryable=True)
+        else:
+            error = None
+        self._report(command, error)
+        if not run.todo:
+            self.runs.remove(run)
+
+    def host_dies(self, index: int) -> None:
+        """A host dies of something else: its message is delivered again."""
+        run = self.runs.pop(index % len(self.runs))
+        self._back(run)
+
+    def _host_dies_of(self, run: Run, command: Any) -> None:
+        self.runs.remove(run)
+        if run.alone:
+            self._report(command, StepError(type="AgentCrashed", message="died alone", retryable=True))
+        else:
+            self._back(run)
+
+    def _back(self, run: Run) -> None:
+        run.parcel.redeliveries += 1
+        if run.alone or run.parcel.redeliveries <= DELIVERY_LIMIT:
+            (self.quarantined if run.alone else self.commands).insert(0, run.parcel)
+            return
+        for command in run.message.commands:
+            alone = run.message.model_copy(update={"commands": (command,), "quarantine": True})
+            body = wrap(alone, sender="test").model_dump_json().encode()
+            self.quarantined.append(Parcel(body, RunSteps.TYPE))
+
+    def _report(self, command: Any, error: StepError | None) -> None:
+        number = next(self._numbers)
+        result = StepResult(
+            result_id=f"result-{number}",
+            execution_id=command.execution_id,
+            step=command.step,
+            attempt=command.attempt,
+            ok=error is None,
+            output=None if error else {"value": number, "of": command.inputs},
+            error=error,
+        )
+        self.send(StepResults(reply_key=command.reply_key, results=(result,)))
+
+    def _check_inputs(self, command: Any) -> None:
+        state = self.folded(command.execution_id)
+        if state.status is None:
+            raise Violation(f"{command.id} was sent before its execution was stored")
+        for needed, value in command.inputs.items():
+            step = state.step(needed)
+            if not step.status.ended:
+                raise Violation(f"{command.id} was sent before {needed} had ended")
+            if step.output != value:
+                raise Violation(f"{command.id} got {value!r} from {needed}, recorded is {step.output!r}")
+
+    def close(self) -> None:
+        for replica in self.replicas:
+            replica.life += 1
+            replica.task.cancel()
+        for _, _, _, waiting in self.gates:
+            waiting.cancel()
+        self.spin()
+        self.loop.close()
