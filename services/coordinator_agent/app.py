@@ -1,4 +1,7 @@
-"""The coordinator agent: brings together what several agents say. It listens to its type's queue, its quarantine, and its named agents' queues."""
+"""The coordinator agent brings together what several agents say.
+
+It takes work from its type's queue, its quarantine and its named agents' queues.
+"""
 
 from faststream import FastStream
 
