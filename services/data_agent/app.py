@@ -1,4 +1,7 @@
-"""The data agent: reads, cleans and queries data. It listens to its type's queue, its quarantine, and its named agents' queues."""
+"""The data agent reads, cleans and queries data.
+
+It takes work from its type's queue, its quarantine and its named agents' queues.
+"""
 
 from faststream import FastStream
 

@@ -1,4 +1,7 @@
-"""The decision agent: makes decisions. It listens to its type's queue, its quarantine, and its named agents' queues."""
+"""The decision agent makes decisions.
+
+It takes work from its type's queue, its quarantine and its named agents' queues.
+"""
 
 from faststream import FastStream
 

@@ -19,7 +19,7 @@ from services.runtime.performer import Performer
 from services.runtime.quarantine import Quarantine
 from services.runtime.requests import Requests
 from services.runtime.results import Finished, ResultSender, Work
-from services.runtime.service import Outbox, Received, Route, Service
+from services.runtime.service import Outbox, Received, Resource, Route, Service
 from services.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -161,7 +161,9 @@ def agent_service(
     ``AGENT_IDS`` names agents as ``type/id``; those of this type get a queue of their own here.
     """
     agent_type = agent_class.agent_type
-    named = [agent_id for kind, _, agent_id in (entry.partition("/") for entry in settings.agent_ids) if kind == agent_type]
+    named = [
+        agent_id for kind, _, agent_id in (entry.partition("/") for entry in settings.agent_ids) if kind == agent_type
+    ]
     agents = Agents(agent_class, named, config or {})
     outbox = Outbox(bus, agents.host_id)
     requests = Requests(bus, agents.host_id)
@@ -180,7 +182,9 @@ def agent_service(
         return [received.reply(reply)] if received.wants_reply else []
 
     routes = [
-        Route(topology.agent_type_queue(agent_type), intakes={RunSteps: worker.run}, prefetch=settings.agent_concurrency),
+        Route(
+            topology.agent_type_queue(agent_type), intakes={RunSteps: worker.run}, prefetch=settings.agent_concurrency
+        ),
         Route(topology.agent_quarantine_queue(agent_type), intakes={RunSteps: worker.run}, prefetch=1),
         *(
             Route(
@@ -192,5 +196,5 @@ def agent_service(
             for agent_id in named
         ),
     ]
-    resources = [agents, quarantine, requests, sender, worker, Announcer(agents, outbox)]
+    resources: list[Resource] = [agents, quarantine, requests, sender, worker, Announcer(agents, outbox)]
     return Service(agent_type, bus, routes=routes, resources=resources)

@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, cast
 
@@ -11,7 +11,7 @@ import structlog
 import uvloop
 
 from services.runtime.bus.base import Bus
-from services.runtime.bus.direct import DirectBroker
+from services.runtime.bus.direct_broker import DirectBroker
 from services.runtime.bus.open import open_bus
 from services.runtime.logs import configure_logging
 from services.runtime.settings import Protocol as BusProtocol
@@ -38,9 +38,14 @@ class Application(Protocol):
 
 def run_services(names: Sequence[str], settings: Settings) -> int:
     """Run services until a signal comes; returns the process's exit code."""
-    configure_logging(settings, names[0] if len(names) == 1 else "conclave")
+    return run_process(names[0] if len(names) == 1 else "conclave", settings, lambda: build_services(names, settings))
+
+
+def run_process(name: str, settings: Settings, build: Callable[[], Sequence[Runnable]]) -> int:
+    """Run what ``build`` makes until a signal comes; returns the process's exit code."""
+    configure_logging(settings, name)
     try:
-        uvloop.run(_run(names, settings))
+        uvloop.run(_run(settings, build))
     except KeyboardInterrupt:
         return 130
     return 0
@@ -53,24 +58,32 @@ def build_services(names: Sequence[str], settings: Settings) -> list[Runnable]:
     return [module.build(settings, open_bus(settings, broker)) for module in modules]
 
 
-async def _run(names: Sequence[str], settings: Settings) -> None:
+async def _run(settings: Settings, build: Callable[[], Sequence[Runnable]]) -> None:
     loop = asyncio.get_running_loop()
     # Capabilities run in worker threads: as many as may run side by side, and a few for everything else.
     loop.set_default_executor(ThreadPoolExecutor(settings.agent_concurrency + 8, thread_name_prefix="work"))
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    running = build_services(names, settings)
-    starts = asyncio.gather(*(service.start() for service in running))
+    running = build()
+    started = asyncio.create_task(_start_all(running))
     stopped = asyncio.create_task(stopping.wait())
     # A broker that is away is waited for; a signal must end that wait too.
-    await asyncio.wait([starts, stopped], return_when=asyncio.FIRST_COMPLETED)
-    failure = starts.exception() if starts.done() and not starts.cancelled() else None
-    if failure is None:
+    await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    failed = started.done() and started.exception() is not None
+    if not failed:
         await stopped
-        log.info("stopping", services=list(names))
-    starts.cancel()
-    await asyncio.gather(*(service.stop() for service in reversed(running)), return_exceptions=True)
+        log.info("stopping", services=[service.name for service in running])
+    started.cancel()
+    for outcome in await asyncio.gather(*(service.stop() for service in reversed(running)), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            log.error("service did not stop cleanly", exc_info=outcome)
     stopped.cancel()
-    if failure is not None:
-        raise failure
+    if failed:
+        await started
+
+
+async def _start_all(services: Sequence[Runnable]) -> None:
+    async with asyncio.TaskGroup() as starting:
+        for service in services:
+            starting.create_task(service.start())

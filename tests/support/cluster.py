@@ -1,5 +1,6 @@
 """The real system for a test: every service a process of its own, or all of them in one."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,29 +22,32 @@ PATIENCE = 120.0
 class Cluster:
     """Processes of ``python -m services``, with their logs in a folder.
 
-    Each process has a name: the service's, or the service's with a suffix for a second one (``orchestrator#2``).
+    Each process has a name: the service's, or the service's with a suffix for a second one (``orchestrator#2``);
+    ``all`` is every service in one process, ``worker`` the tests' own agent, whose ledger is ``self.ledger``.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/v1"
+        self.ledger = folder / "ledger"
+        self.ledger.touch()
         self._folder = folder
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "API_PORT": str(self.port),
             "LOG_LEVEL": "INFO",
+            "WORKER_LEDGER": str(self.ledger),
             **environment,
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str, extra: Mapping[str, str] | None = None) -> None:
-        """Start processes; ``all`` is every service in one process."""
+        """Start processes; ``extra`` is added to their environment."""
         for name in names:
-            service = name.partition("#")[0]
             with (self._folder / f"{name}.log").open("ab") as log:
                 self._processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "services", *([] if service == "all" else [service])],
+                    [sys.executable, "-m", *_module(name.partition("#")[0])],
                     cwd=ROOT,
                     env={**self._environment, **(extra or {})},
                     stdout=log,
@@ -51,10 +55,14 @@ class Cluster:
                     start_new_session=True,
                 )
 
+    def alive(self, name: str) -> bool:
+        return self._processes[name].poll() is None
+
     def kill(self, name: str) -> None:
         """kill -9, with every child process of it."""
         process = self._processes.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def terminate(self, name: str) -> int:
@@ -71,13 +79,13 @@ class Cluster:
 
     # ---- use
 
-    def wait_until_ready(self, agent_types: Sequence[str] = ("data_agent", "decision_agent")) -> None:
+    def wait_until_ready(self, *agent_types: str) -> None:
         """The edge answers, and a definition that uses these agent types passes its checks."""
         steps = [_probe(agent_type) for agent_type in agent_types]
         definition = {"name": "probe", "steps": steps}
         deadline = time.monotonic() + PATIENCE
         said = ""
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and all(self.alive(name) for name in self._processes):
             try:
                 answer = httpx.post(f"{self.url}/workflows", json=definition, timeout=5)
                 if answer.status_code == 201:
@@ -105,7 +113,9 @@ class Cluster:
         events: list[dict[str, Any]] = []
         after = 0
         while True:
-            page = httpx.get(f"{self.url}/executions/{execution_id}/history", params={"after": after}, timeout=30).json()
+            page = httpx.get(
+                f"{self.url}/executions/{execution_id}/history", params={"after": after}, timeout=30
+            ).json()
             for entry in page["entries"]:
                 events += entry["events"]
                 after = entry["n"]
@@ -123,13 +133,25 @@ class Cluster:
         return [self.execution(one) for one in execution_ids]
 
     def _tails(self) -> list[str]:
-        return [f"--- {path.stem}\n" + "\n".join(path.read_text().splitlines()[-15:]) for path in self._folder.glob("*.log")]
+        return [
+            f"--- {path.stem}\n" + "\n".join(path.read_text().splitlines()[-15:]) for path in self._folder.glob("*.log")
+        ]
+
+
+def _module(service: str) -> list[str]:
+    if service == "worker":
+        return ["tests.support.worker_agent"]
+    return ["services"] if service == "all" else ["services", service]
 
 
 def _probe(agent_type: str) -> dict[str, Any]:
     probes: dict[str, dict[str, Any]] = {
         "data_agent": {"action": "profile", "inputs": {"data_source": [{"x": 1}]}},
-        "decision_agent": {"action": "make_decision", "inputs": {"data": [{"name": "a", "x": 1}, {"name": "b", "x": 2}]}},
+        "decision_agent": {
+            "action": "make_decision",
+            "inputs": {"data": [{"name": "a", "x": 1}, {"name": "b", "x": 2}]},
+        },
         "coordinator_agent": {"action": "aggregate", "inputs": {"items": [{"x": 1}]}},
+        "worker": {"action": "work", "inputs": {"key": "probe"}},
     }
     return {"id": agent_type, "agent_type": agent_type, **probes[agent_type]}

@@ -31,7 +31,9 @@ def _check_cached(world: World, cached: ExecutionState) -> None:
         fold_entry(state, entry)
     for step_id in state.plan.steps:
         if state.step(step_id) != cached.step(step_id):
-            raise Violation(f"{cached.execution_id}/{step_id}: cached {cached.step(step_id)}, log {state.step(step_id)}")
+            raise Violation(
+                f"{cached.execution_id}/{step_id}: cached {cached.step(step_id)}, log {state.step(step_id)}"
+            )
     if (state.status, state.n, state.unfinished, state.wake_at) != (
         cached.status,
         cached.n,
@@ -116,4 +118,3 @@ def _check_history(world: World, execution_id: str, state: ExecutionState) -> No
             raise Violation(f"{execution_id}/{step_id} was sent before its dependencies had ended")
         if event.kind in _CLOSING:
             seen.add(step_id)
-

@@ -210,7 +210,9 @@ class Run:
 
 
 class World:
-    def __init__(self, seed: int, committer_class: CommitterClass = Committer, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, seed: int, committer_class: CommitterClass = Committer, store: MemoryStore | None = None
+    ) -> None:
         self.rng = random.Random(seed)
         self.loop = asyncio.new_event_loop()
         self.committer_class = committer_class

@@ -1,0 +1,151 @@
+"""A definition as a user sent it: read, or, where parts of it cannot be read, the rest of it, so that one answer can
+list the faults of all of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from contracts.workflow import (
+    ID_PATTERN,
+    MAX_STEPS,
+    CachePolicy,
+    Fault,
+    RetryPolicy,
+    StepDefinition,
+    WorkflowDefinition,
+)
+from services.runtime.expressions import shortened
+from services.runtime.input_paths import Key, render_path
+from services.runtime.json_values import JsonCopy
+
+_MODELS: Mapping[tuple[str, ...], type[BaseModel]] = {
+    (): WorkflowDefinition,
+    ("steps",): StepDefinition,
+    ("steps", "retry"): RetryPolicy,
+    ("steps", "cache"): CachePolicy,
+}
+_IDS = "letters, digits, '_' and '-', at most 64 of them, the first a letter or '_'"
+_STAND_IN = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """``definition`` is what could be read: whole where there are no ``faults``, else with stand-ins for what has one.
+    It is None where there is nothing to look at. ``left_out`` are paths below a step's inputs, by the step's index."""
+
+    definition: WorkflowDefinition | None
+    faults: list[Fault]
+    left_out: Mapping[int, Sequence[tuple[Key, ...]]] = field(default_factory=dict)
+
+
+def read_definition(raw: Any) -> Reading:
+    """Read a definition. Never raises for what a user sent."""
+    if not isinstance(raw, Mapping):
+        message = f"a workflow definition is an object with a name and steps, not {_described(raw)}"
+        return Reading(None, [Fault(path="", code="not_an_object", message=message)])
+    copy = JsonCopy(raw)
+    try:
+        definition = WorkflowDefinition.model_validate(copy.value)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        faults = [*copy.faults, *_without(copy.faults, map(_fault, errors))]
+        return Reading(_salvaged(copy.value, errors), faults, _in_inputs(copy.left_out))
+    return Reading(definition, copy.faults, _in_inputs(copy.left_out))
+
+
+def _in_inputs(paths: Iterable[tuple[Key, ...]]) -> dict[int, list[tuple[Key, ...]]]:
+    found: dict[int, list[tuple[Key, ...]]] = {}
+    for path in paths:
+        if len(path) > 3 and path[0] == "steps" and isinstance(path[1], int) and path[2] == "inputs":
+            found.setdefault(path[1], []).append(path[3:])
+    return found
+
+
+def _without(known: Iterable[Fault], faults: Iterable[Fault]) -> list[Fault]:
+    paths = {fault.path for fault in known}
+    return [fault for fault in faults if fault.path not in paths]
+
+
+# ---- faults in words
+
+
+def _fault(error: ErrorDetails) -> Fault:
+    path, name = render_path(error["loc"]), str(error["loc"][-1]) if error["loc"] else ""
+    match error["type"]:
+        case "missing":
+            return Fault(path=path, code="missing_field", message=f"{name!r} is missing")
+        case "extra_forbidden":
+            return Fault(path=path, code="unknown_field", message=_unknown_field(error["loc"], name))
+        case "string_pattern_mismatch" if error.get("ctx", {}).get("pattern") == ID_PATTERN:
+            message = f"{shortened(repr(error['input']))} cannot be used here: {_IDS}"
+        case _:
+            said = error["msg"][:1].lower() + error["msg"][1:]
+            message = f"{_described(error['input'])} cannot be used here: {said}"
+    return Fault(path=path, code="invalid_value", message=message)
+
+
+def _unknown_field(loc: tuple[Key, ...], name: str) -> str:
+    model = _MODELS.get(tuple(key for key in loc[:-1] if isinstance(key, str)))
+    allowed = list(model.model_fields) if model else []
+    close = get_close_matches(name, allowed, 1)
+    meant = f"; {close[0]!r} is meant, perhaps" if close else ""
+    return f"{name!r} is unknown here{meant}; the fields are {', '.join(allowed)}"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    return "null" if value is None else shortened(repr(value))
+
+
+# ---- the rest of a definition
+
+
+def _salvaged(raw: Mapping[str, Any], errors: Iterable[ErrorDetails]) -> WorkflowDefinition | None:
+    """The definition with stand-ins for what has a fault; not validated."""
+    steps = raw.get("steps")
+    if not isinstance(steps, list) or not 1 <= len(steps) <= MAX_STEPS:
+        return None
+    faulty: dict[int, set[str]] = {}
+    for error in errors:
+        loc = error["loc"]
+        if len(loc) >= 2 and loc[0] == "steps":
+            faulty.setdefault(int(loc[1]), set()).add(str(loc[2]) if len(loc) > 2 else "")
+    agents = raw.get("agents")
+    return WorkflowDefinition.model_construct(
+        name=_STAND_IN,
+        steps=tuple(_salvaged_step(step, i, faulty.get(i, set())) for i, step in enumerate(steps)),
+        agents=_texts(agents) if isinstance(agents, list) else None,
+        dependencies=_salvaged_dependencies(raw.get("dependencies")),
+    )
+
+
+def _salvaged_step(raw: Any, index: int, faulty: set[str]) -> StepDefinition:
+    step = raw if isinstance(raw, dict) else {}
+    needed = {"id", "agent_type", "action"}
+    readable = {key: value for key, value in step.items() if key not in faulty}
+    stand_ins = {key: _STAND_IN for key in needed if key not in readable}
+    read = StepDefinition.model_validate({**readable, **stand_ins})
+    # Others may refer to a step whose id breaks a rule; one without an id is told by its place.
+    as_written: dict[str, Any] = {key: step[key] for key in stand_ins if isinstance(step.get(key), str)}
+    if "id" in stand_ins:
+        as_written.setdefault("id", f"(steps[{index}])")
+    if "depends_on" in faulty and isinstance(step.get("depends_on"), list):
+        as_written["depends_on"] = _texts(step["depends_on"])
+    return read.model_copy(update=as_written)
+
+
+def _salvaged_dependencies(raw: Any) -> dict[str, tuple[str, ...]]:
+    listed = raw.items() if isinstance(raw, dict) else ()
+    return {step_id: _texts(needs) for step_id, needs in listed if isinstance(needs, list)}
+
+
+def _texts(values: list[Any]) -> tuple[str, ...]:
+    """Positions stay, for the paths of faults: what is no text is an empty one."""
+    return tuple(value if isinstance(value, str) else "" for value in values)

@@ -1,0 +1,22 @@
+"""Where something stands in a document, as a path people read: ``steps[2].inputs.data["unit price"]``."""
+
+import json
+import re
+from collections.abc import Iterable
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+Key = str | int
+
+
+def render_path(keys: Iterable[Key], root: str = "") -> str:
+    """The keys as one text, below ``root``; a name that is not plain stands in brackets and quotes."""
+    text = root
+    for key in keys:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        elif _PLAIN.fullmatch(key):
+            text += f".{key}" if text else key
+        else:
+            text += f"[{json.dumps(key, ensure_ascii=False)}]"
+    return text

@@ -1,0 +1,202 @@
+"""A store in memory, for tests of what stands on a store. It keeps the documents that a database would keep, so that
+nothing written is shared with its writer and what no database holds is refused here too."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from contracts.history import ExecutionStatus, Header, LogEntry, entry_id
+from contracts.workflow import Workflow
+from services.runtime.store import documents
+from services.runtime.store.base import AgentHost, HeaderFilter, Page
+from services.runtime.store.cursor import Cursor, decode_cursor
+from services.runtime.store.documents import Document
+
+Moment = Literal["before", "after"]
+Hook = Callable[[str, Moment], Awaitable[None]]
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """A ``Store`` whose operations are atomic and never give way to another task, unless a hook does.
+
+    ``hook`` is awaited with the operation's name before and after it takes effect. To suspend there is to let others
+    in between; to raise "before" is an operation that never happened; to raise "after" is one whose answer was lost.
+
+    ``calls`` counts the operations that took effect, by name; ``rows`` is what is stored: documents by collection
+    and id. ``log_of`` and ``header_of`` are for a test's own eyes: they go past the hook.
+    """
+
+    def __init__(self, hook: Hook | None = None) -> None:
+        self.hook = hook
+        self.calls: dict[str, int] = defaultdict(int)
+        self.rows: dict[str, dict[str, Document]] = defaultdict(dict)
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def ping(self) -> None:
+        await self._do("ping", lambda: None)
+
+    # ---- the log
+
+    async def append(self, entries: Sequence[LogEntry]) -> set[str]:
+        rows = [documents.entry_document(entry) for entry in entries]
+        return await self._do("append", lambda: self._insert("log", rows))
+
+    async def read_log(self, after: Mapping[str, int]) -> dict[str, list[LogEntry]]:
+        return await self._do(
+            "read_log", lambda: {execution_id: self._log_after(execution_id, n) for execution_id, n in after.items()}
+        )
+
+    def log_of(self, execution_id: str) -> list[LogEntry]:
+        return self._log_after(execution_id, 0)
+
+    async def put_payloads(self, payloads: Mapping[str, Any]) -> None:
+        rows = [documents.payload_document(key, value) for key, value in payloads.items()]
+        await self._do("put_payloads", lambda: self._insert("payloads", rows))
+
+    async def get_payloads(self, ids: Collection[str]) -> dict[str, Any]:
+        return await self._do(
+            "get_payloads", lambda: {row["_id"]: documents.payload_of(row) for row in self._by_ids("payloads", ids)}
+        )
+
+    # ---- headers
+
+    async def write_headers(self, headers: Sequence[Header]) -> None:
+        rows = [documents.header_document(header) for header in headers]
+        await self._do("write_headers", lambda: self._write_newer("headers", "n", rows))
+
+    async def read_headers(self, ids: Collection[str]) -> dict[str, Header]:
+        return await self._do(
+            "read_headers", lambda: {row["_id"]: documents.header_of(row) for row in self._by_ids("headers", ids)}
+        )
+
+    def header_of(self, execution_id: str) -> Header | None:
+        row = self.rows["headers"].get(execution_id)
+        return None if row is None else documents.header_of(row)
+
+    async def due_headers(self, now: float, limit: int) -> list[Header]:
+        def due() -> list[Header]:
+            found = [header for header in self._headers() if header.wake_at is not None and header.wake_at <= now]
+            running = [header for header in found if header.status is ExecutionStatus.RUNNING]
+            return sorted(running, key=lambda header: header.wake_at or 0.0)[:limit]
+
+        return await self._do("due_headers", due)
+
+    async def open_headers(self, page: Page) -> tuple[list[Header], str | None]:
+        def of_page() -> tuple[list[Header], str | None]:
+            found = [header for header in self._headers() if header.status is ExecutionStatus.RUNNING]
+            places = [(header.started_at, header.execution_id) for header in found]
+            return _page("open executions", found, places, page, latest_first=False)
+
+        return await self._do("open_headers", of_page)
+
+    async def list_headers(self, filter: HeaderFilter, page: Page) -> tuple[list[Header], str | None]:
+        def of_page() -> tuple[list[Header], str | None]:
+            found = [header for header in self._headers() if _matches(header, filter)]
+            return _page("executions", found, [(header.started_at, header.execution_id) for header in found], page)
+
+        return await self._do("list_headers", of_page)
+
+    # ---- definitions and workflows
+
+    async def put_definition(self, definition_hash: str, definition: Mapping[str, Any]) -> None:
+        row = documents.definition_document(definition_hash, definition)
+        await self._do("put_definition", lambda: self._insert("definitions", [row]))
+
+    async def get_definition(self, definition_hash: str) -> dict[str, Any] | None:
+        rows = await self._do("get_definition", lambda: self._by_ids("definitions", [definition_hash]))
+        return documents.definition_of(rows[0]) if rows else None
+
+    async def put_workflow(self, workflow: Workflow) -> bool:
+        row = documents.workflow_document(workflow)
+        return bool(await self._do("put_workflow", lambda: self._insert("workflows", [row])))
+
+    async def get_workflow(self, workflow_id: str) -> Workflow | None:
+        rows = await self._do("get_workflow", lambda: self._by_ids("workflows", [workflow_id]))
+        return documents.workflow_of(rows[0]) if rows else None
+
+    async def list_workflows(self, page: Page, name: str | None = None) -> tuple[list[Workflow], str | None]:
+        def of_page() -> tuple[list[Workflow], str | None]:
+            workflows = [documents.workflow_of(row) for row in self.rows["workflows"].values()]
+            found = [workflow for workflow in workflows if name is None or workflow.name == name]
+            return _page("workflows", found, [(workflow.created_at, workflow.workflow_id) for workflow in found], page)
+
+        return await self._do("list_workflows", of_page)
+
+    async def delete_workflow(self, workflow_id: str) -> bool:
+        return await self._do("delete_workflow", lambda: self.rows["workflows"].pop(workflow_id, None) is not None)
+
+    # ---- agents
+
+    async def put_agent_host(self, host: AgentHost) -> None:
+        row = documents.host_document(host)
+        await self._do("put_agent_host", lambda: self._write_newer("agents", "seen_at", [row]))
+
+    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]:
+        def seen() -> list[AgentHost]:
+            rows = self.rows["agents"]
+            return [documents.host_of(rows[key]) for key in sorted(rows) if rows[key]["seen_at"] > seen_after]
+
+        return await self._do("list_agent_hosts", seen)
+
+    # ---- within
+
+    async def _do(self, operation: str, effect: Callable[[], T]) -> T:
+        if self.hook is not None:
+            await self.hook(operation, "before")
+        result = effect()
+        self.calls[operation] += 1
+        if self.hook is not None:
+            await self.hook(operation, "after")
+        return result
+
+    def _insert(self, name: str, rows: Sequence[Document]) -> set[str]:
+        fresh = [row for row in rows if self.rows[name].setdefault(row["_id"], row) is row]
+        return {row["_id"] for row in fresh}
+
+    def _write_newer(self, name: str, version: str, rows: Sequence[Document]) -> None:
+        for row in rows:
+            known = self.rows[name].get(row["_id"])
+            if known is None or known[version] <= row[version]:
+                self.rows[name][row["_id"]] = row
+
+    def _by_ids(self, name: str, ids: Collection[str]) -> list[Document]:
+        return [row for key in ids if (row := self.rows[name].get(key)) is not None]
+
+    def _headers(self) -> list[Header]:
+        return [documents.header_of(row) for row in self.rows["headers"].values()]
+
+    def _log_after(self, execution_id: str, n: int) -> list[LogEntry]:
+        entries = []
+        while (row := self.rows["log"].get(entry_id(execution_id, n + 1))) is not None:
+            entries.append(documents.entry_of(row))
+            n += 1
+        return entries
+
+
+def _matches(header: Header, filter: HeaderFilter) -> bool:
+    return (
+        filter.status in (None, header.status)
+        and filter.workflow_id in (None, header.workflow_id)
+        and filter.workflow_name in (None, header.workflow_name)
+        and (filter.started_after is None or filter.started_after <= header.started_at)
+        and (filter.started_before is None or header.started_at < filter.started_before)
+    )
+
+
+def _page(
+    kind: str, found: Sequence[T], places: Sequence[tuple[float, str]], page: Page, *, latest_first: bool = True
+) -> tuple[list[T], str | None]:
+    last = decode_cursor(kind, page.after)
+    ordered = sorted(zip(places, found, strict=True), key=lambda pair: pair[0], reverse=latest_first)
+    if last is not None:
+        seen = (last.at, last.id)
+        ordered = [pair for pair in ordered if (pair[0] < seen if latest_first else pair[0] > seen)]
+    shown = ordered[: page.limit]
+    cursor = Cursor(kind, *shown[-1][0]).encode() if len(ordered) > page.limit else None
+    return [row for _, row in shown], cursor

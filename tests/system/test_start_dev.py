@@ -1,0 +1,177 @@
+"""``scripts/start_dev.py`` as a person uses it: as a process, on a folder of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.servers import free_port
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "start_dev.py"
+PATIENCE = 150.0
+POINTERS = ("DATABASE_URL", "RABBITMQ_URL", "REDIS_URL", "COMMUNICATION_PROTOCOL", "COMM_PROTOCOL", "API_PORT")
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This one's, without what would point at other servers."""
+    return {**{name: value for name, value in os.environ.items() if name not in POINTERS}, **settings}
+
+
+def once(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), "--once", "--folder", str(folder)]
+    return subprocess.run(
+        command,
+        env=environment(**settings),
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class Instance:
+    """A start_dev that stays up; its output so far in ``text``."""
+
+    def __init__(self, process: subprocess.Popen[str], output: Path, port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self._output = output
+
+    @property
+    def text(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    def wait_until(self, words: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while words not in self.text:
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.1)
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def staying_up(folder: Path) -> Iterator[Instance]:
+    port = free_port()
+    output = folder.parent / f"output-{port}.txt"
+    command = [sys.executable, str(SCRIPT), "--folder", str(folder)]
+    with (
+        output.open("w", encoding="utf-8") as out,
+        subprocess.Popen(
+            command,
+            env=environment(API_PORT=str(port)),
+            cwd=folder.parent,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        instance = Instance(process, output, port)
+        try:
+            instance.wait_until("Conclave is up")
+            yield instance
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
+
+
+def children(folder: Path) -> list[int]:
+    return [int(pid) for pid in json.loads((folder / "processes.json").read_text(encoding="utf-8"))]
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_once_runs_the_example_prints_the_decision_and_leaves_nothing_running(tmp_path: Path) -> None:
+    done = once(tmp_path / "data")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^Decision: \S", done.stdout, re.MULTILINE)
+    assert "vote (condorcet)" in done.stdout
+    for step in ("data_check", "punctuality", "scorecard", "passengers", "travel_office", "balanced", "vote", "report"):
+        assert re.search(rf"^  {step}: succeeded", done.stdout, re.MULTILINE), step
+    assert not (tmp_path / "data" / "processes.json").exists()
+
+
+def test_ctrl_c_stops_everything_and_data_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with staying_up(folder) as first:
+        pids = children(folder)
+        assert len(pids) == 2
+        (kept,) = first.get("/api/v1/executions")["items"]
+        assert first.get("/asyncapi.json")["asyncapi"].startswith("3.")
+        second = once(folder)
+        assert second.returncode == 1
+        assert f"already runs on {folder}" in second.stdout
+        assert first.url in second.stdout
+        first.process.send_signal(signal.SIGINT)
+        assert first.process.wait(60) == 0
+        assert [pid for pid in pids if runs(pid)] == []
+    with staying_up(folder) as again:
+        assert again.get(f"/api/v1/executions/{kept['execution_id']}")["status"] == "completed"
+        assert len(again.get("/api/v1/executions")["items"]) == 2
+
+
+def test_what_a_kill_left_behind_is_ended_by_the_next_start(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with staying_up(folder) as killed:
+        pids = children(folder)
+        killed.process.kill()
+        killed.process.wait()
+        assert all(runs(pid) for pid in pids), "the children outlive a kill -9, or this test says nothing"
+    after = once(folder)
+    assert after.returncode == 0, after.stdout
+    assert all(f"ended process {pid}" in after.stdout for pid in pids)
+    assert [pid for pid in pids if runs(pid)] == []
+
+
+def test_services_that_die_end_it_with_their_last_words(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with staying_up(folder) as instance:
+        services = children(folder)[1]
+        os.kill(services, signal.SIGKILL)
+        assert instance.process.wait(60) == 1
+        assert "services ended unexpectedly" in instance.text
+
+
+def test_a_port_in_use_and_a_bad_setting_are_named(tmp_path: Path) -> None:
+    with staying_up(tmp_path / "data") as instance:
+        port = instance.url.rpartition(":")[2]
+        refused = once(tmp_path / "other", API_PORT=port)
+        assert refused.returncode == 1
+        assert f"port {port} on 127.0.0.1 cannot be used" in refused.stdout
+    bad = once(tmp_path / "data", LOG_LEVEL="loud")
+    assert bad.returncode == 1
+    assert "LOG_LEVEL" in bad.stdout
+
+
+def test_an_example_that_fails_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = once(tmp_path / "data", DATA_FOLDER="empty")
+    assert done.returncode == 1
+    assert "the example ended as failed" in done.stdout
+    assert "new_york_san_francisco_2013.csv" in done.stdout
