@@ -218,7 +218,9 @@ class Committer:
         for work in works:
             if work.entry is not None:
                 events, apart = set_apart(work.entry.events)
-                entries[work.entry.id] = work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry
+                entries[work.entry.id] = (
+                    work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry
+                )
                 payloads.update(apart)
         if payloads:
             await self._store.put_payloads(payloads)
@@ -272,7 +274,7 @@ class Committer:
             if work.ended
         ]
         messages += [
-            item.answer(outcome)  # type: ignore[misc]
+            item.answer(outcome)
             for work in works
             for item, outcome in zip(work.items, work.outcomes, strict=True)
             if item.answer is not None

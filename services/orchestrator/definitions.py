@@ -79,9 +79,7 @@ class Definitions:
             definition, faults = await self._lint(raw, fresh=True)
         return definition, faults
 
-    async def _lint(
-        self, raw: Mapping[str, Any], *, fresh: bool
-    ) -> tuple[WorkflowDefinition | None, list[Fault]]:
+    async def _lint(self, raw: Mapping[str, Any], *, fresh: bool) -> tuple[WorkflowDefinition | None, list[Fault]]:
         agents = await self._catalogue.agents(fresh=fresh)
         steps = raw.get("steps")
         if isinstance(steps, list) and len(steps) > SMALL:

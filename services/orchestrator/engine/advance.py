@@ -92,7 +92,9 @@ class _Turn:
             return
         while self.draft.ready:
             step_id = next(iter(self.draft.ready))
-            self.record(_verdict(self.draft, step_id) or kind_of(self.draft, step_id).open(self.draft, step_id, self.now))
+            self.record(
+                _verdict(self.draft, step_id) or kind_of(self.draft, step_id).open(self.draft, step_id, self.now)
+            )
         if self.draft.unfinished == 0:
             status = ExecutionStatus.FAILED if self.draft.failed else ExecutionStatus.COMPLETED
             self.record([ExecutionEnded(status=status)])
@@ -100,7 +102,9 @@ class _Turn:
     def decision(self) -> Decision:
         opened = dict.fromkeys(step for event in self.events if (step := getattr(event, "step", None)) is not None)
         mine = (step_id for step_id in opened if self.draft.step(step_id).cause == self.cause)
-        commands = [command for step_id in mine if (command := kind_of(self.draft, step_id).command(self.draft, step_id))]
+        commands = [
+            command for step_id in mine if (command := kind_of(self.draft, step_id).command(self.draft, step_id))
+        ]
         return Decision(events=self.events, commands=commands, ended=self.draft.ended, cause=self.cause)
 
 

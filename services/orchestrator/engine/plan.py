@@ -52,7 +52,9 @@ def execution_plan(definition: WorkflowDefinition, limits: Limits) -> Plan:
         for other in needed:
             dependents[other].append(step_id)
     by_id = {step.id: step for step in definition.steps}
-    planned = {step_id: _planned(by_id[step_id], needs[step_id], by_id, limits) for step_id in _ordered(needs, dependents)}
+    planned = {
+        step_id: _planned(by_id[step_id], needs[step_id], by_id, limits) for step_id in _ordered(needs, dependents)
+    }
     return Plan(
         definition=definition,
         definition_hash=definition.content_hash(),
