@@ -75,8 +75,6 @@ class Committer:
         self._sleep = sleep
         self._shutdown_timeout = shutdown_timeout
         self._task: asyncio.Task[None] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     # ---- lifecycle
 
@@ -89,8 +87,7 @@ class Committer:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._shutdown_timeout):
-                while len(self.mailbox) or not self._idle.is_set():
-                    await asyncio.sleep(0.01)
+                await self.mailbox.drained.wait()
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -99,9 +96,8 @@ class Committer:
     async def _run(self) -> None:
         while True:
             batch = await self.mailbox.take(BATCH_LIMIT)
-            self._idle.clear()
             await self.commit(batch)
-            self._idle.set()
+            self.mailbox.taken_care_of()
 
     async def commit(self, batch: list[Item]) -> None:
         """Commit a batch, however often it takes."""

@@ -63,15 +63,21 @@ class Item:
 
 
 class Mailbox:
-    """Items in order of arrival. Bounded by the prefetch of the queues that fill it."""
+    """Items in order of arrival. Bounded by the prefetch of the queues that fill it.
+
+    ``drained`` is set while there is nothing in it and nothing taken from it is in hand.
+    """
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._arrived = asyncio.Event()
+        self.drained = asyncio.Event()
+        self.drained.set()
 
     def put(self, *items: Item) -> None:
         self._items.extend(items)
         self._arrived.set()
+        self.drained.clear()
 
     async def take(self, limit: int) -> list[Item]:
         """Wait for the first item, then take whatever is there, up to ``limit``. Never waits on a clock."""
@@ -80,5 +86,7 @@ class Mailbox:
             await self._arrived.wait()
         return [self._items.popleft() for _ in range(min(limit, len(self._items)))]
 
-    def __len__(self) -> int:
-        return len(self._items)
+    def taken_care_of(self) -> None:
+        """What was taken is no longer in hand."""
+        if not self._items:
+            self.drained.set()

@@ -53,8 +53,9 @@ class ResultSender:
         self._agent_type = agent_type
         self._drain_timeout = drain_timeout
         self._waiting: list[Finished] = []
-        self._sending = 0
         self._arrived = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -65,8 +66,7 @@ class ResultSender:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_timeout):
-                while self._waiting or self._sending:
-                    await asyncio.sleep(0.01)
+                await self._drained.wait()
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -74,13 +74,13 @@ class ResultSender:
     def put(self, finished: Finished) -> None:
         self._waiting.append(finished)
         self._arrived.set()
+        self._drained.clear()
 
     async def _run(self) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
-            self._sending = len(batch)
             while batch:
                 try:
                     await self._outbox.send(Outgoing(message) for message in self._messages(batch))
@@ -91,7 +91,8 @@ class ResultSender:
                     break
             for finished in batch:
                 await finished.work.one_confirmed()
-            self._sending = 0
+            if not self._waiting:
+                self._drained.set()
 
     def _messages(self, batch: list[Finished]) -> list[StepResults]:
         groups: defaultdict[tuple[str, str], list[Finished]] = defaultdict(list)

@@ -20,7 +20,7 @@ def check_now(world: World) -> None:
         if numbers != list(range(1, len(numbers) + 1)):
             raise Violation(f"{execution_id}: the log is not dense: {numbers}")
     for replica in world.replicas:
-        if replica.committer._idle.is_set():
+        if replica.committer.mailbox.drained.is_set():
             for held in replica.states._cache.values():
                 _check_cached(world, held.state)
 
