@@ -106,10 +106,10 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         starting = asyncio.create_task(service.start(), name="edge-start")
         starting.add_done_callback(_report)
-        await asyncio.wait([starting], timeout=SERVE_AFTER_SECONDS)
-        if starting.done():
-            starting.result()
         try:
+            await asyncio.wait([starting], timeout=SERVE_AFTER_SECONDS)
+            if starting.done():
+                starting.result()
             yield
         finally:
             starting.cancel()

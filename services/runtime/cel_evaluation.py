@@ -16,8 +16,6 @@ from services.runtime.cel_values import ValueFault, to_json, weigh
 
 # About a microsecond each, three at the worst, where it was measured.
 WORK_LIMIT = 1_000_000
-# A regular expression is compiled each time it is used, which takes from 10 microseconds to 30 milliseconds.
-MATCH_WORK = 1_000
 
 Selection = dict[str, Any]  # key -> selection of what is read below it, or None for all of it
 
@@ -50,7 +48,7 @@ class Runnable:
     def work(self, weight: int) -> int:
         """Units to run it on values of a weight: each use copies them, and each ``+`` what was joined so far."""
         part = self.part
-        return 1 + part.matches * MATCH_WORK + part.uses * (1 + part.additions) * weight
+        return 1 + part.match_work + part.uses * (1 + part.additions) * weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +63,14 @@ class Runnables:
     macros: tuple[RunnableMacro, ...]
 
     @classmethod
-    def of(cls, analysis: Analysis) -> "Runnables":
+    def of(cls, analysis: Analysis, whole: cel.Program) -> "Runnables":
+        """``whole`` is the expression as it was written: without macros it is run as it is."""
+
         def compiled(part: Part) -> Runnable:
             return Runnable(part, cel.compile(part.text))
 
+        if not analysis.macros:
+            return cls(Runnable(analysis.main, whole), ())
         macros = tuple(RunnableMacro(macro, tuple(map(compiled, macro.bodies))) for macro in analysis.macros)
         return cls(compiled(analysis.main), macros)
 

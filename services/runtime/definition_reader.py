@@ -30,6 +30,7 @@ _MODELS: Mapping[tuple[str, ...], type[BaseModel]] = {
 }
 _IDS = "letters, digits, '_' and '-', at most 64 of them, the first a letter or '_'"
 _STAND_IN = "unreadable"
+_MUST_BE = {"model_type": "must be an object", "dict_type": "must be an object", "tuple_type": "must be a list"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,15 @@ def read_definition(raw: Any) -> Reading:
     try:
         definition = WorkflowDefinition.model_validate(copy.value)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
+        errors = [each for each in error.errors(include_url=False) if not _counts_the_faulty(each)]
         faults = [*copy.faults, *_without(copy.faults, map(_fault, errors))]
         return Reading(_salvaged(copy.value, errors), faults, _in_inputs(copy.left_out))
     return Reading(definition, copy.faults, _in_inputs(copy.left_out))
+
+
+def _counts_the_faulty(error: ErrorDetails) -> bool:
+    """Pydantic says that there are no steps where there are, each with a fault."""
+    return error["type"] == "too_short" and error["loc"] == ("steps",) and bool(error["input"])
 
 
 def _in_inputs(paths: Iterable[tuple[Key, ...]]) -> dict[int, list[tuple[Key, ...]]]:
@@ -83,8 +89,8 @@ def _fault(error: ErrorDetails) -> Fault:
         case "string_pattern_mismatch" if error.get("ctx", {}).get("pattern") == ID_PATTERN:
             message = f"{shortened(repr(error['input']))} cannot be used here: {_IDS}"
         case _:
-            said = error["msg"][:1].lower() + error["msg"][1:]
-            message = f"{_described(error['input'])} cannot be used here: {said}"
+            said = _MUST_BE.get(error["type"]) or error["msg"].replace("Tuple", "list").replace("tuple", "list")
+            message = f"{_described(error['input'])} cannot be used here: {said[:1].lower()}{said[1:]}"
     return Fault(path=path, code="invalid_value", message=message)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import cel
 
-from services.runtime.cel_analysis import Analysis, analyse
+from services.runtime.cel_analysis import analyse
 from services.runtime.cel_evaluation import Evaluation, Failure, Runnables, is_the_librarys
 from services.runtime.cel_syntax import BadExpression, checked_tokens
 
@@ -50,11 +50,19 @@ class Expression:
         """
         if source.lstrip().startswith("${"):
             raise BadExpression("here stands the expression itself, without ${ }")
-        checked_tokens(source)
-        _check_syntax(source)
-        analysis = analyse(source)
+        tokens = checked_tokens(source)
+        try:
+            program = cel.compile(source)
+            analysis = analyse(tokens)
+            runnables = Runnables.of(analysis, program)
+        except BadExpression:
+            raise
+        except BaseException as error:
+            if not is_the_librarys(error):
+                raise
+            raise BadExpression(_syntax_message(str(error))) from None
         roots = {path[0] for part in analysis.parts for path in part.reads}
-        return cls(source, analysis.step_ids, analysis.variables | roots, _runnables(analysis))
+        return cls(source, analysis.step_ids, analysis.variables | roots, runnables)
 
     @property
     def unknown_variables(self) -> tuple[str, ...]:
@@ -93,15 +101,6 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _check_syntax(source: str) -> None:
-    try:
-        cel.compile(source)
-    except BaseException as error:
-        if not is_the_librarys(error):
-            raise
-        raise BadExpression(_syntax_message(str(error))) from None
-
-
 def _syntax_message(text: str) -> str:
     found = _PARSE_ERROR.search(text)
     if found is None:
@@ -109,12 +108,3 @@ def _syntax_message(text: str) -> str:
     line, column, message = found.groups()
     where = f"character {column}" if line == "1" else f"line {line}, character {column}"
     return f"{message.split(' expecting {')[0]} at {where}"
-
-
-def _runnables(analysis: Analysis) -> Runnables:
-    try:
-        return Runnables.of(analysis)
-    except BaseException as error:
-        if not is_the_librarys(error):
-            raise
-        raise BadExpression(_syntax_message(str(error))) from None

@@ -136,7 +136,7 @@ def _location(path: tuple[Key, ...], text: str, known: Collection[str]) -> Locat
         if found := _INPUTS.fullmatch(text):
             reference = _InputReference(text, tuple(found[1].split(".")[1:]))
             return Location(path, "reference", text, _resolver=reference)
-        problem = _almost("inputs.key", text) if _ALMOST_INPUTS.fullmatch(text) else None
+        problem = _almost("inputs", text) if _ALMOST_INPUTS.fullmatch(text) else None
     elif ".output" in text:
         found = _STEP.fullmatch(text)
         if found and found[1] in known:

@@ -32,6 +32,7 @@ class Cluster:
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self._folder = folder
+        self._client = httpx.Client(timeout=30)
         self._environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
@@ -73,6 +74,7 @@ class Cluster:
     def close(self) -> None:
         for name in list(self._processes):
             self.kill(name)
+        self._client.close()
 
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
@@ -87,7 +89,7 @@ class Cluster:
         said = ""
         while time.monotonic() < deadline and all(self.alive(name) for name in self._processes):
             try:
-                answer = httpx.post(f"{self.url}/workflows", json=definition, timeout=5)
+                answer = self._client.post(f"{self.url}/workflows", json=definition, timeout=5)
                 if answer.status_code == 201:
                     return
                 said = answer.text
@@ -97,14 +99,14 @@ class Cluster:
         raise AssertionError(f"not ready: {said}\n" + "\n".join(self._tails()))
 
     def start_execution(self, definition: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> str:
-        answer = httpx.post(
+        answer = self._client.post(
             f"{self.url}/executions", json={"definition": definition, "inputs": inputs or {}}, timeout=30
         )
         assert answer.status_code == 202, answer.text
         return str(answer.json()["execution_id"])
 
     def execution(self, execution_id: str) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/executions/{execution_id}", timeout=30)
+        answer = self._client.get(f"{self.url}/executions/{execution_id}", timeout=30)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -113,7 +115,7 @@ class Cluster:
         events: list[dict[str, Any]] = []
         after = 0
         while True:
-            page = httpx.get(
+            page = self._client.get(
                 f"{self.url}/executions/{execution_id}/history", params={"after": after}, timeout=30
             ).json()
             for entry in page["entries"]:

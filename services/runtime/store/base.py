@@ -23,14 +23,21 @@ class StoreUnavailable(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """How much of a list: ``after`` is the cursor of an earlier answer (opaque), None for the beginning."""
+    """How much of a list: at most ``limit`` rows (1 or more); ``after`` is the cursor of an earlier answer (opaque),
+    None for the beginning."""
 
     limit: int = 50
     after: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ValueError(f"a page has 1 row or more, not {self.limit}")
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderFilter:
+    """What every header of a list must have; ``started_after <= started_at < started_before``, in epoch seconds."""
+
     status: ExecutionStatus | None = None
     workflow_id: str | None = None
     workflow_name: str | None = None
@@ -134,6 +141,10 @@ class Store(Protocol):
 
     # ---- agents
 
-    async def put_agent_host(self, host: AgentHost) -> None: ...
+    async def put_agent_host(self, host: AgentHost) -> None:
+        """Write over what was seen earlier or at the same time only."""
+        ...
 
-    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]: ...
+    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]:
+        """Hosts seen later than that (epoch seconds), by host id."""
+        ...

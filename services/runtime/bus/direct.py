@@ -1,0 +1,222 @@
+"""The bus inside one process, for development, tests and single-process deployments."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from contracts import topology
+from contracts.envelope import Message
+from contracts.topology import Queue
+from services.runtime.bus.base import Bus, BusUnavailable, Frame, Receive, UnroutableMessage
+from services.runtime.bus.delivering import dead_letter, hand_over
+from services.runtime.bus.direct_broker import DirectBroker, DirectQueue, Stored
+
+log = structlog.get_logger(__name__)
+
+
+class DirectDelivery:
+    """A message that a subscription holds until it is settled."""
+
+    __slots__ = ("_message", "_subscription")
+
+    def __init__(self, message: Stored, subscription: "DirectSubscription") -> None:
+        self._message = message
+        self._subscription = subscription
+
+    @property
+    def body(self) -> bytes:
+        return self._message.frame.body
+
+    @property
+    def type(self) -> str:
+        return self._message.frame.type
+
+    @property
+    def message_id(self) -> str:
+        return self._message.frame.message_id
+
+    @property
+    def correlation_id(self) -> str:
+        return self._message.frame.correlation_id
+
+    @property
+    def reply_to(self) -> str:
+        return self._message.frame.reply_to
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._message.frame.headers
+
+    @property
+    def queue(self) -> str:
+        return self._subscription.queue.name
+
+    @property
+    def routing_key(self) -> str:
+        return self._message.frame.address.key
+
+    @property
+    def redeliveries(self) -> int:
+        return self._message.redeliveries
+
+    @property
+    def died_in(self) -> str:
+        return self._message.died_in
+
+    async def ack(self) -> None:
+        self._subscription.settle(self)
+
+    async def retry(self) -> None:
+        self._subscription.give_back(self)
+
+    async def dead_letter(self, reason: str, detail: str) -> None:
+        if self._subscription.holds(self):
+            exchange = self._message.frame.address.exchange.value
+            self._subscription.publish(dead_letter(self, exchange, reason, detail))
+            self._subscription.settle(self)
+
+
+class DirectSubscription:
+    """One consumer on one queue. Each delivery is received in a task of its own, in the order of the queue."""
+
+    def __init__(self, bus: "DirectBus", broker: DirectBroker, queue: Queue, receive: Receive, prefetch: int) -> None:
+        self.queue = queue
+        self._bus = bus
+        self._broker = broker
+        self._receive = receive
+        self._prefetch = prefetch
+        self._source: DirectQueue | None = None
+        self._consuming = False
+        self._held: dict[DirectDelivery, Stored] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._held) < self._prefetch
+
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[None]]:
+        """The calls of the handler that have not returned."""
+        return frozenset(self._tasks)
+
+    async def start(self) -> None:
+        if not self._bus.connected:
+            raise BusUnavailable(f"cannot take from {self.queue.name}: the bus is not started")
+        if not self._consuming:
+            self._source = self._broker.declare(self.queue, self._bus)
+            self._consuming = True
+            self._source.join(self)
+
+    async def stop(self) -> None:
+        self.leave()
+        if self._source is not None:
+            self._source.dispatch()
+
+    def leave(self) -> None:
+        """Take no more, without a word to the queue's other consumers."""
+        if self._consuming and self._source is not None:
+            self._consuming = False
+            self._source.leave(self)
+
+    def abandon(self) -> None:
+        """Cancel the handlers; everything that is held goes back to its queue."""
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+        held, self._held = list(self._held.values()), {}
+        if self._source is not None:
+            self._source.give_back(held)
+
+    def take(self, message: Stored) -> None:
+        delivery = DirectDelivery(message, self)
+        self._held[delivery] = message
+        task = asyncio.get_running_loop().create_task(hand_over(self._receive, delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def publish(self, frame: Frame) -> None:
+        if not self._broker.publish(frame):
+            raise UnroutableMessage(frame.address, frame.type)
+
+    def holds(self, delivery: DirectDelivery) -> bool:
+        return delivery in self._held
+
+    def settle(self, delivery: DirectDelivery) -> None:
+        if self._held.pop(delivery, None) is not None and self._source is not None:
+            self._source.dispatch()
+
+    def give_back(self, delivery: DirectDelivery) -> None:
+        message = self._held.pop(delivery, None)
+        if message is not None and self._source is not None:
+            self._source.give_back([message])
+
+
+class DirectBus(Bus):
+    """One service's connection to the broker of its process.
+
+    ``drain_timeout``: seconds that ``stop_consuming`` waits for handlers that have not returned.
+    """
+
+    def __init__(self, broker: DirectBroker, *, drain_timeout: float = 15.0) -> None:
+        self._broker = broker
+        self._drain_timeout = drain_timeout
+        self._subscriptions: list[DirectSubscription] = []
+        self._connected = False
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    def subscribe(
+        self, queue: Queue, receive: Receive, *, prefetch: int, accepts: Sequence[type[Message]] = ()
+    ) -> DirectSubscription:
+        subscription = DirectSubscription(self, self._broker, queue, receive, prefetch)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def declare(self, queue: Queue) -> None:
+        self._require_connection()
+        self._broker.declare(queue, self)
+
+    async def start(self) -> None:
+        self._connected = True
+        await self.declare(topology.dead_letters())
+        for subscription in self._subscriptions:
+            await subscription.start()
+
+    async def publish(self, frames: Sequence[Frame]) -> None:
+        self._require_connection()
+        unroutable: Frame | None = None
+        for frame in frames:
+            arrived = self._broker.publish(frame)
+            if not arrived and frame.address.must_arrive:
+                unroutable = unroutable or frame
+        # Handlers get their turn even while somebody publishes without a pause.
+        await asyncio.sleep(0)
+        if unroutable is not None:
+            raise UnroutableMessage(unroutable.address, unroutable.type)
+
+    async def stop_consuming(self) -> None:
+        for subscription in self._subscriptions:
+            await subscription.stop()
+        current = asyncio.current_task()
+        tasks = {task for subscription in self._subscriptions for task in subscription.tasks if task is not current}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._drain_timeout)
+            if late:
+                log.warning("handlers still running after the time to drain", handlers=len(late))
+
+    async def close(self) -> None:
+        self._connected = False
+        # All leave before anything goes back, or one would be given what another held.
+        for subscription in self._subscriptions:
+            subscription.leave()
+        for subscription in self._subscriptions:
+            subscription.abandon()
+        self._broker.disconnect(self)
+
+    def _require_connection(self) -> None:
+        if not self._connected:
+            raise BusUnavailable("the bus is not started")

@@ -1,0 +1,115 @@
+"""Which collections and indexes the MongoDB store has, and how they come to be.
+
+Every index is paid for by each write to its collection, so there are few. The log has none but ``_id``: its entries
+are found by id, since their numbers are dense.
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import OperationFailure
+
+from contracts.history import ExecutionStatus
+from services.runtime.store.base import StoreError, StoreUnavailable
+from services.runtime.store.mongo_errors import translated
+
+_LATEST_FIRST = [("started_at", DESCENDING), ("_id", DESCENDING)]
+_EXISTS = 48
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "log": [],
+    "payloads": [],
+    "definitions": [],
+    "headers": [
+        # Lists of one status, lists of all (as a merge of the four), and, backwards, what has not ended.
+        IndexModel([("status", ASCENDING), *_LATEST_FIRST], name="status_started"),
+        IndexModel([("workflow_name", ASCENDING), *_LATEST_FIRST], name="workflow_name_started"),
+        # Only executions of stored workflows have a workflow id. Every planner knows an id to be greater than nothing;
+        # not every one knows it to exist.
+        IndexModel(
+            [("workflow_id", ASCENDING), *_LATEST_FIRST],
+            name="workflow_id_started",
+            partialFilterExpression={"workflow_id": {"$gt": ""}},
+        ),
+        # Timers: only what runs is in it, so it stays small however many executions have ended.
+        IndexModel(
+            [("wake_at", ASCENDING)],
+            name="due",
+            partialFilterExpression={"status": ExecutionStatus.RUNNING.value},
+        ),
+    ],
+    "workflows": [
+        IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created"),
+        IndexModel([("name", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="name_created"),
+    ],
+    "agents": [IndexModel([("seen_at", ASCENDING)], name="seen")],
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class Layout:
+    """Makes the collections of a database and their indexes, and tells when they are there.
+
+    Nothing may be written before, because the embedded store (SecantusDB 0.7.0b3) hangs for good when a first insert
+    and the making of an index both create one collection.
+
+    ``fault`` is what kept an index from being made, where that was not the store's absence.
+    """
+
+    def __init__(self, database: Any) -> None:
+        self.fault: StoreError | None = None
+        self._db = database
+        self._attempt: asyncio.Task[None] | None = None
+        self._done = False
+
+    async def ready(self) -> None:
+        """Return once everything is there; one attempt serves all who wait.
+
+        Raises:
+            StoreUnavailable: the store is away; the next call tries again.
+            StoreError: a collection cannot be made.
+        """
+        if self._done:
+            return
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.create_task(self._make(), name="make collections and indexes")
+        attempt = self._attempt
+        try:
+            await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if attempt.cancelled():
+                raise StoreError("the store was stopped") from None
+            raise
+
+    def give_up(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+
+    async def _make(self) -> None:
+        for name in INDEXES:
+            await self._create(name)
+        for name, indexes in INDEXES.items():
+            if indexes:
+                await self._index(name, indexes)
+        self._done = True
+
+    async def _create(self, name: str) -> None:
+        with translated(f"create {name}"):
+            try:
+                await self._db.command("create", name)
+            except OperationFailure as error:
+                if error.code != _EXISTS:
+                    raise
+
+    async def _index(self, name: str, indexes: list[IndexModel]) -> None:
+        try:
+            with translated(f"create the indexes of {name}"):
+                await self._db[name].create_indexes(indexes)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            _log.error("indexes_not_made", error=str(error))
+            self.fault = error

@@ -1,0 +1,188 @@
+"""What the edge does while something is away: 503 within two seconds, and it goes on by itself afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from scripts.servers import Server as Process
+from scripts.servers import find_mongodb, free_port
+from services.edge.app import build as build_edge
+from services.edge.commands import REPLY_SECONDS
+from services.edge.reading import STORE_SECONDS
+from services.runtime.bus.base import BusError
+from services.runtime.bus.direct import DirectBus
+from services.runtime.bus.rabbit import RabbitBus
+from services.runtime.store.base import StoreUnavailable
+from services.runtime.store.mongo import MongoStore
+from tests.support.edge_world import (
+    API,
+    CHAIN,
+    World,
+    accepts,
+    edge_settings,
+    ended,
+    followed,
+    started,
+    until,
+    whole_world,
+)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with whole_world() as made:
+        yield made
+
+
+@pytest.fixture
+def client(world: World) -> httpx.AsyncClient:
+    return world.clients[0]
+
+
+@pytest.fixture
+async def bare() -> AsyncIterator[World]:
+    """A world in which nothing runs yet."""
+    world = World(edge_settings())
+    yield world
+    await world.close()
+
+
+def test_the_limits_add_up_to_less_than_two_seconds() -> None:
+    assert max(REPLY_SECONDS, STORE_SECONDS) < 2.0
+
+
+READS = ["workflows", "workflows/x", "executions", "executions/x", "executions/x/history", "executions/x/events"]
+
+
+def is_503(answer: httpx.Response) -> bool:
+    return (
+        answer.status_code == 503
+        and int(answer.headers["retry-after"]) > 0
+        and answer.headers["content-type"] == "application/problem+json"
+    )
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+async def test_a_store_that_is_away_is_503_and_comes_back(client: httpx.AsyncClient, world: World, how: str) -> None:
+    async def away(operation: str, moment: str) -> None:
+        if moment == "before":
+            if how == "hangs":
+                await asyncio.Event().wait()
+            raise StoreUnavailable("no server")
+
+    world.store.hook = away
+    answers = await asyncio.gather(*(client.get(f"{API}/{path}") for path in READS))
+    assert all(is_503(answer) for answer in answers), [answer.text for answer in answers]
+    health = await client.get("/health")
+    assert (health.status_code, health.json()["store"]["ok"], health.json()["bus"]["ok"]) == (503, False, True)
+
+    world.store.hook = None
+    assert [(await client.get(f"{API}/{path}")).status_code for path in READS] == [200, 404, 200, 404, 404, 404]
+    assert (await client.get("/health")).status_code == 200
+
+
+async def test_without_any_orchestrator_a_start_is_503_and_was_not_sent(bare: World) -> None:
+    async with await bare.run_edge() as client:
+        answer = await client.post(f"{API}/executions", json={"definition": CHAIN})
+        assert is_503(answer)
+        assert "nothing was sent" in answer.json()["detail"]
+
+
+async def test_a_start_without_answer_is_503_and_safe_to_repeat(bare: World) -> None:
+    await bare.run_agents()
+    await bare.run_orchestrator()
+    orchestrator = bare.running.pop()
+    async with await bare.run_edge() as client:
+        await until(lambda: accepts(client, CHAIN))
+        await orchestrator.stop()
+        body = {"definition": CHAIN, "inputs": {"x": 5}}
+        headers = {"idempotency-key": "k"}
+        unanswered = await client.post(f"{API}/executions", json=body, headers=headers)
+        assert is_503(unanswered)
+        assert "may still take effect" in unanswered.json()["detail"]
+        assert "same Idempotency-Key is safe" in unanswered.json()["detail"]
+        execution_id = unanswered.json()["execution_id"]
+
+        await bare.run_orchestrator()
+        repeated = await client.post(f"{API}/executions", json=body, headers=headers)
+        assert repeated.status_code == 202
+        assert repeated.json()["execution_id"] == execution_id
+        view = await ended(client, repeated.headers["location"])
+        assert view["outputs"]["step2"]["data"] == 5
+        assert len((await client.get(f"{API}/executions")).json()["items"]) == 1
+
+
+@pytest.mark.rabbitmq
+async def test_a_broker_that_is_away_is_503_and_comes_back(bare: World, own_rabbit: Process) -> None:
+    """The edge starts while the broker is away, serves what it can, and goes on by itself once the broker is back;
+    then the broker goes away under it, and comes back once more."""
+
+    def bus() -> RabbitBus:
+        return RabbitBus(own_rabbit.url)
+
+    await asyncio.to_thread(own_rabbit.stop)
+    try:
+        client = await bare.run_edge(bus())
+        for time in ("first", "second"):
+            assert is_503(await client.post(f"{API}/executions", json={"definition": CHAIN}))
+            assert is_503(await client.delete(f"{API}/workflows/x"))
+            assert (await client.get(f"{API}/executions")).status_code == 200
+            assert (await client.get("/health")).json()["bus"]["ok"] is False
+
+            await asyncio.to_thread(own_rabbit.start)
+            await until(lambda: healthy(client))
+            if time == "first":
+                await bare.run_orchestrator(bus)
+                await bare.run_agents(bus)
+            await until(lambda: accepts(client, CHAIN))
+            href = await started(client, CHAIN, x=3)
+            async with followed(client, href) as stream:
+                assert (await stream.rest())[-1].data["status"] == "completed"
+            await asyncio.to_thread(own_rabbit.stop)
+    finally:
+        await asyncio.to_thread(own_rabbit.start)
+
+
+@pytest.mark.mongodb
+async def test_a_database_that_is_away_is_503_and_comes_back(bare: World) -> None:
+    """The same for the database: away at the start, there, away again, back."""
+    database = await asyncio.to_thread(find_mongodb, own=True)
+    with database:
+        await asyncio.to_thread(database.stop)
+        client = await bare.run_edge(store=MongoStore(database.url, "edge_away"))
+        for _ in range(2):
+            answers = await asyncio.gather(*(client.get(f"{API}/{path}") for path in READS * 5))
+            assert all(is_503(answer) for answer in answers)
+            await asyncio.to_thread(database.start)
+            await until(lambda: healthy(client))
+            statuses = [(await client.get(f"{API}/{path}")).status_code for path in READS]
+            assert statuses == [200, 404, 200, 404, 404, 404]
+            await asyncio.to_thread(database.stop)
+
+
+async def healthy(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/health")).status_code == 200
+
+
+class RefusingBus(DirectBus):
+    """A broker that is there, and does not take this service's password."""
+
+    async def start(self) -> None:
+        raise BusError("refused: wrong password")
+
+
+async def test_an_edge_that_cannot_start_says_why_and_leaves_nothing_behind(bare: World) -> None:
+    port = free_port()
+    bare.settings = bare.settings.model_copy(update={"api_port": port})
+    refused = build_edge(bare.settings, RefusingBus(bare.broker), bare.store)
+    with pytest.raises(BusError, match="wrong password"):
+        await refused.start()
+    await refused.stop()
+
+    await bare.run(build_edge(bare.settings, bare.bus(), bare.store))
+    with pytest.raises(OSError, match="in use"):
+        await build_edge(bare.settings, bare.bus(), bare.store).start()
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"http://127.0.0.1:{port}/health")).status_code == 200
