@@ -1,0 +1,1 @@
+"""The data agent: reads, transforms, queries, checks and describes tabular data."""
