@@ -68,7 +68,7 @@ class Instance:
 
 
 @contextmanager
-def staying_up(folder: Path) -> Iterator[Instance]:
+def staying_up(folder: Path, **settings: str) -> Iterator[Instance]:
     port = free_port()
     output = folder.parent / f"output-{port}.txt"
     command = [sys.executable, str(SCRIPT), "--folder", str(folder)]
@@ -76,7 +76,7 @@ def staying_up(folder: Path) -> Iterator[Instance]:
         output.open("w", encoding="utf-8") as out,
         subprocess.Popen(
             command,
-            env=environment(API_PORT=str(port)),
+            env=environment(API_PORT=str(port), **settings),
             cwd=folder.parent,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -175,3 +175,10 @@ def test_an_example_that_fails_is_a_failure(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "the example ended as failed" in done.stdout
     assert "new_york_san_francisco_2013.csv" in done.stdout
+
+
+def test_an_example_that_fails_does_not_keep_it_from_staying_up(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with staying_up(tmp_path / "data", DATA_FOLDER="empty") as instance:
+        assert "the example ended as failed" in instance.text
+        assert instance.get("/health")["status"] == "ok"

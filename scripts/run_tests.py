@@ -1,0 +1,79 @@
+"""Run the tests against a real RabbitMQ and a real document store; arguments go to pytest.
+
+    python scripts/run_tests.py                     everything
+    python scripts/run_tests.py tests/unit -k retry
+
+Makes the environment first, finds or starts the servers (``scripts/servers.py`` says in which order), and stops what
+it started. Where no RabbitMQ can be had, its tests are reported as not run; with ``CI=true`` that is a failure.
+"""
+
+from __future__ import annotations  # so that an older Python is told which one is needed
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.servers import Server, ServerFailed, ServerNotFound, find_mongodb, find_rabbitmq
+from scripts.setup_environment import ROOT, run_in_environment
+
+
+def main(arguments: list[str]) -> int:
+    environment = dict(os.environ)
+    with contextlib.ExitStack() as servers:
+        _say("looking for a document store")
+        try:
+            mongodb: Server = servers.enter_context(find_mongodb())
+        except (ServerNotFound, ServerFailed) as error:
+            _say(f"tests cannot run: {error}")
+            return 1
+        _say(f"document store: {mongodb.origin}")
+        environment["DATABASE_URL"] = mongodb.url
+        _say("looking for RabbitMQ (on Debian, as root, its package is installed if need be)")
+        missing = ""
+        try:
+            rabbitmq = servers.enter_context(find_rabbitmq(install=True))
+            _say(f"RabbitMQ: {rabbitmq.origin}")
+            environment["RABBITMQ_URL"] = rabbitmq.url
+        except (ServerNotFound, ServerFailed) as error:
+            missing = str(error)
+            _say(f"no RabbitMQ, so its tests will not run: {missing}")
+        code = _pytest(arguments, environment)
+    if missing:
+        _say(f"NOT RUN: the tests that need RabbitMQ. {missing}")
+        if os.environ.get("CI") == "true" and code == 0:
+            _say("CI=true, so that is a failure")
+            return 1
+    return code
+
+
+def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
+    """Run pytest in a process of its own; an interrupt is pytest's to handle, and the servers outlive it."""
+    command = [sys.executable, "-m", "pytest", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as pytest:
+        while True:
+            try:
+                return pytest.wait()
+            except KeyboardInterrupt:
+                continue
+            except SystemExit:
+                pytest.terminate()
+                raise
+
+
+def _end_in_good_order(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _say(text: str) -> None:
+    print(f"run_tests: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    run_in_environment(__file__)
+    signal.signal(signal.SIGTERM, _end_in_good_order)
+    sys.exit(main(sys.argv[1:]))

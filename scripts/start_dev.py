@@ -1,0 +1,167 @@
+"""Start everything on this machine, run an example workflow, and stay up.
+
+    python scripts/start_dev.py            stays up until Ctrl-C
+    python scripts/start_dev.py --once     ends after the example: exit code 0 if it completed
+    python scripts/start_dev.py --folder   where data and logs are kept, ``.conclave`` if not given
+
+Nothing has to be installed but Python 3.11 with pip. Without settings, every service runs in one process without a
+broker, and data is kept by an embedded document store. ``DATABASE_URL``, ``RABBITMQ_URL`` and
+``COMMUNICATION_PROTOCOL`` (in the environment or in a file ``.env``) point at real servers instead.
+"""
+
+from __future__ import annotations  # so that an older Python is told which one is needed
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.servers import LocalServer, ServerFailed, free_port
+from scripts.setup_environment import ROOT, run_in_environment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from services.runtime.settings import Settings
+
+FOLDER = ROOT / ".conclave"
+EXAMPLE = ROOT / "examples" / "airline_new_york_san_francisco.yaml"
+DECISION = "vote"
+
+
+def main(arguments: list[str]) -> int:
+    # These are installed by now; the file itself must load on a machine that has nothing.
+    from rich.console import Console
+    from rich.markup import escape
+
+    from scripts.dev_example import ExampleFailed
+    from scripts.dev_processes import CannotStart
+    from services.runtime.settings import BadSettings
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--once", action="store_true", help="end after the example")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where data and logs are kept")
+    options = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_in_good_order)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    try:
+        run(development_settings(once=options.once), options.folder.resolve(), once=options.once, console=console)
+    except (CannotStart, ExampleFailed, ServerFailed, BadSettings) as error:
+        console.print(f"[bold red]start_dev:[/] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def development_settings(*, once: bool) -> Settings:
+    """Fill in, in this process's environment, what is not set; return what is set then.
+
+    Raises:
+        BadSettings: naming each variable with a bad value.
+    """
+    from dotenv import dotenv_values
+
+    from services.runtime.settings import load_settings
+
+    given = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
+    given |= {name: value for name, value in os.environ.items() if value}
+    bus = "rabbitmq" if "RABBITMQ_URL" in given else "direct"
+    defaults = {
+        # Whoever ends after the example needs no well-known port, and disturbs nobody who has it.
+        "API_PORT": "0" if once else "8000",
+        "LOG_FORMAT": "console",
+        "COMMUNICATION_PROTOCOL": given.get("COMM_PROTOCOL", bus),
+        "DATA_FOLDER": str(ROOT / "examples" / "data"),
+    }
+    os.environ.update({**defaults, **given})
+    os.environ["DATA_FOLDER"] = str(Path(os.environ["DATA_FOLDER"]).resolve())
+    if os.environ["API_PORT"] == "0":
+        os.environ["API_PORT"] = str(free_port())
+    return load_settings()
+
+
+def run(settings: Settings, folder: Path, *, once: bool, console: Console) -> None:
+    """Start what is needed, run the example, and wait; everything started is stopped again, however this ends.
+
+    Raises:
+        CannotStart, ServerFailed, ExampleFailed, KeyboardInterrupt
+    """
+    from rich.markup import escape
+
+    from scripts.dev_example import ExampleFailed, run_example, show_decision
+    from scripts.dev_processes import Pidfile, Services, Store, check_port_is_free, only_instance, wait_for_the_end
+
+    with only_instance(folder) as note, contextlib.ExitStack() as running:
+        pidfile = Pidfile(folder / "processes.json")
+        for pid in pidfile.end_leftovers():
+            console.print(f"ended process {pid}, which an instance that was killed had left behind")
+        check_port_is_free(settings.api_host, settings.api_port)
+        running.callback(pidfile.forget)
+        children: list[LocalServer] = []
+        if not os.environ.get("DATABASE_URL"):
+            store = Store(folder / "store", pidfile)
+            os.environ["DATABASE_URL"] = store.url
+            children.append(running.enter_context(_starting(store, "document store", console)))
+        services = Services(folder / "services", settings, pidfile)
+        children.append(running.enter_context(_starting(services, "services", console)))
+        running.callback(_take_no_more_interrupts, console)
+        note.write(f"process {os.getpid()} serves {services.url}")
+        note.flush()
+        try:
+            show_decision(run_example(f"{services.url}/api/v1", EXAMPLE, console), DECISION, console)
+        except ExampleFailed as failure:
+            if once:
+                raise
+            console.print(f"[bold red]{escape(str(failure))}[/]")
+        if not once:
+            _tell_how_to_go_on(services.url, folder, console)
+            with contextlib.suppress(KeyboardInterrupt):
+                wait_for_the_end(children)
+
+
+@contextlib.contextmanager
+def _starting(server: LocalServer, what: str, console: Console) -> Iterator[LocalServer]:
+    try:
+        with console.status(f"starting {what}"):
+            server.start()
+        console.print(f"{what}: {server.url}   [dim]log: {server.folder / 'server.log'}[/]")
+        yield server
+    finally:
+        server.close()
+
+
+def _tell_how_to_go_on(url: str, folder: Path, console: Console) -> None:
+    api = f"{url}/api/v1"
+    console.print(f"""
+[bold]Conclave is up.[/] Ctrl-C stops it; its data stays in {folder}.
+  API          {api}
+  API docs     {url}/docs
+  messages     {url}/asyncapi
+
+  curl {api}/executions
+  curl -X POST {api}/workflows -H 'Content-Type: application/yaml' --data-binary @{EXAMPLE}
+""")
+
+
+def _take_no_more_interrupts(console: Console) -> None:
+    """A second Ctrl-C must not cut short what the first one began: processes would be left behind."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    console.print("stopping ...")
+
+
+def _end_in_good_order(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    run_in_environment(__file__)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""Fixtures that every kind of test may use."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scripts.servers import Server, ServerNotFound, find_mongodb, find_rabbitmq
+
+
+@pytest.fixture(scope="session")
+def rabbit_url() -> Iterator[str]:
+    """A real RabbitMQ, shared by the session: tests use names of their own."""
+    with found_or_not_run(lambda: find_rabbitmq(install=in_ci())) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def own_rabbit() -> Iterator[Server]:
+    """A RabbitMQ that a test may stop and kill, if it starts it again."""
+    with found_or_not_run(lambda: find_rabbitmq(own=True, install=in_ci())) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo_url() -> Iterator[str]:
+    """A server that speaks MongoDB's protocol, shared by the session: tests use databases of their own."""
+    with found_or_not_run(find_mongodb) as server:
+        yield server.url
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+def found_or_not_run(find: Callable[[], Server]) -> Server:
+    """The server; where there is none the test is skipped as not run, and in CI it fails."""
+    try:
+        return find()
+    except ServerNotFound as error:
+        if in_ci():
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(f"not run: {error}")

@@ -1,0 +1,116 @@
+"""Finding and running servers. That a RabbitMQ node stops, dies and starts again is in tests/integration."""
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from scripts import servers
+from scripts.servers import (
+    GivenServer,
+    MongoServer,
+    RabbitServer,
+    ServerFailed,
+    ServerNotFound,
+    find_mongodb,
+    find_rabbitmq,
+    free_port,
+    takes_amqp_login,
+)
+
+
+def test_a_given_server_comes_first_and_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ_URL", "amqp://there:5672/")
+    monkeypatch.setenv("DATABASE_URL", "mongodb://there:27017/db")
+    with find_rabbitmq() as rabbit, find_mongodb() as mongo:
+        assert isinstance(rabbit, GivenServer)
+        assert (rabbit.url, rabbit.origin) == ("amqp://there:5672/", "RABBITMQ_URL")
+        assert (mongo.url, mongo.origin) == ("mongodb://there:27017/db", "DATABASE_URL")
+        rabbit.restart()
+        with pytest.raises(ServerFailed, match="not ours"):
+            mongo.kill()
+
+
+def test_what_cannot_be_found_says_why_each_way_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RABBITMQ_URL", raising=False)
+    monkeypatch.setattr(servers, "rabbitmq_program", lambda: None)
+    monkeypatch.setattr(servers, "takes_amqp_login", lambda *_: False)
+    with pytest.raises(ServerNotFound) as caught:
+        find_rabbitmq(containers=False)
+    for way in ("RABBITMQ_URL is not set", "localhost:5672", "no rabbitmq-server on the PATH"):
+        assert way in str(caught.value)
+
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with pytest.raises(ServerNotFound, match="SecantusDB is not installed"):
+        find_mongodb(containers=False, python="/nowhere/bin/python")
+
+
+def test_a_way_that_breaks_is_a_reason_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("the daemon is asleep")
+
+    monkeypatch.setattr(servers, "_mongodb_container", broken)
+    with pytest.raises(ServerNotFound, match="the daemon is asleep"):
+        find_mongodb(own=True, python="/nowhere/bin/python")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"AMQP\x00\x00\x09\x01"])
+def test_what_is_no_rabbitmq_takes_no_login(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(64)
+                connection.sendall(answer)
+
+        speaker = threading.Thread(target=speak)
+        speaker.start()
+        assert not takes_amqp_login("127.0.0.1", listener.getsockname()[1])
+        speaker.join()
+    assert not takes_amqp_login("127.0.0.1", free_port())
+
+
+def test_a_server_that_ends_at_once_shows_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = MongoServer(tmp_path)
+    monkeypatch.setattr(server, "_command", lambda: ["sh", "-c", "echo the disk is full; exit 3"])
+    with pytest.raises(ServerFailed, match=r"(?s)code 3.*the disk is full"):
+        server.start()
+    assert not server.running
+
+
+@pytest.mark.mongodb
+def test_the_embedded_store_keeps_what_was_acknowledged_when_it_is_killed(tmp_path: Path) -> None:
+    with MongoServer(tmp_path, database="kept") as server:
+        first = server.pid
+        with MongoClient(server.url) as client:
+            client.kept.things.insert_many([{"_id": number} for number in range(50)])
+        server.kill()
+        assert not server.running
+        server.start()
+        assert server.pid != first
+        with MongoClient(server.url) as client:
+            assert client.kept.things.count_documents({}) == 50
+    assert not server.running
+    assert (tmp_path / "data").exists()
+
+
+@pytest.mark.mongodb
+def test_a_temporary_folder_goes_with_its_server() -> None:
+    server = MongoServer()
+    with server:
+        assert server.folder.exists()
+    assert not server.folder.exists()
+
+
+def test_two_nodes_share_nothing() -> None:
+    first, second = RabbitServer(), RabbitServer()
+    try:
+        mine, other = first._environment(), second._environment()
+        apart = {"RABBITMQ_NODE_PORT", "RABBITMQ_DIST_PORT", "RABBITMQ_MNESIA_BASE", "ERL_EPMD_PORT", "HOME"}
+        assert [name for name in apart if mine[name] == other[name]] == []
+    finally:
+        first.close()
+        second.close()
