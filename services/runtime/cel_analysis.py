@@ -41,12 +41,13 @@ class Part:
 
     ``text`` is CEL; ``reads`` are the paths below ``steps`` and ``inputs`` that it needs, as far as they are fixed;
     ``bound`` the variables of enclosing macros; ``uses`` counts how often it names any of these;
-    ``match_work`` is the work of its regular expressions, see ``regex_work``.
+    ``size`` is its number of tokens, ``match_work`` the work of its regular expressions, see ``regex_work``.
     """
 
     text: str = ""
     reads: list[Path] = field(default_factory=list)
     bound: dict[str, None] = field(default_factory=dict)
+    size: int = 0
     uses: int = 0
     additions: int = 0
     match_work: int = 0
@@ -98,7 +99,7 @@ class _Walk:
 
     def part(self, start: int, end: int, bound: frozenset[str]) -> Part:
         """The part between two tokens; ``bound`` are the variables of the macros around it."""
-        part = Part()
+        part = Part(size=end - start)
         texts: list[str] = []
         at = start
         while at < end:

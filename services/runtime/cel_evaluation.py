@@ -16,6 +16,7 @@ from services.runtime.cel_values import ValueFault, to_json, weigh
 
 # About a microsecond each, three at the worst, where it was measured.
 WORK_LIMIT = 1_000_000
+TOKENS_A_UNIT = 8
 
 Selection = dict[str, Any]  # key -> selection of what is read below it, or None for all of it
 
@@ -48,7 +49,7 @@ class Runnable:
     def work(self, weight: int) -> int:
         """Units to run it on values of a weight: each use copies them, and each ``+`` what was joined so far."""
         part = self.part
-        return 1 + part.match_work + part.uses * (1 + part.additions) * weight
+        return 1 + part.size // TOKENS_A_UNIT + part.match_work + part.uses * (1 + part.additions) * weight
 
 
 @dataclass(frozen=True, slots=True)

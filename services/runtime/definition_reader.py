@@ -49,6 +49,8 @@ def read_definition(raw: Any) -> Reading:
         message = f"a workflow definition is an object with a name and steps, not {_described(raw)}"
         return Reading(None, [Fault(path="", code="not_an_object", message=message)])
     copy = JsonCopy(raw)
+    if copy.too_large:
+        return Reading(None, copy.faults)
     try:
         definition = WorkflowDefinition.model_validate(copy.value)
     except ValidationError as error:

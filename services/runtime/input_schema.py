@@ -59,16 +59,19 @@ _PARTLY = (Unknown, _PartlyObject, _PartlyList)
 
 
 def partly_known(inputs: Mapping[str, Any], values: Iterable[tuple[Sequence[Key], Any]]) -> dict[str, Any]:
-    """A copy of ``inputs`` with other values, ``Unknown`` or not, at the paths given."""
+    """A copy of ``inputs`` with other values, ``Unknown`` or not, at the paths given; a later one wins."""
     root = _PartlyObject(inputs)
     for path, value in values:
         node: Any = root
         for key in path[:-1]:
             below = node[key]
+            if isinstance(below, Unknown):
+                break
             if not isinstance(below, _PARTLY):
                 below = node[key] = _PartlyObject(below) if isinstance(below, Mapping) else _PartlyList(below)
             node = below
-        node[path[-1]] = value
+        else:
+            node[path[-1]] = value
     return root
 
 
@@ -233,15 +236,25 @@ def _explained(error: ValidationError) -> Iterator[SchemaFault]:
     if error.validator not in ("anyOf", "oneOf") or not error.context:
         yield SchemaFault(tuple(error.absolute_path), _code(error), _message(error))
         return
-    forms: dict[Any, list[ValidationError]] = {}
-    for each in error.context:
-        forms.setdefault(each.relative_schema_path[0], []).append(each)
-    meant = _meant(list(forms.values()))
+    meant = _meant(list(_forms(error)))
     if len(meant) == 1:
         for each in meant[0]:
             yield from _explained(each)
     else:
         yield SchemaFault(tuple(error.absolute_path), "bad_input", _none_fits(error, meant))
+
+
+def _forms(error: ValidationError) -> Iterator[list[ValidationError]]:
+    """The errors of each form of a union; a union within it counts as so many forms more."""
+    forms: dict[Any, list[ValidationError]] = {}
+    for each in error.context or ():
+        forms.setdefault(each.relative_schema_path[0], []).append(each)
+    for errors in forms.values():
+        only = errors[0]
+        if len(errors) == 1 and only.validator in ("anyOf", "oneOf") and only.context and not only.relative_path:
+            yield from _forms(only)
+        else:
+            yield errors
 
 
 def _meant(forms: list[list[ValidationError]]) -> list[list[ValidationError]]:

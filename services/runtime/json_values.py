@@ -3,7 +3,7 @@ faults."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from contracts.workflow import MAX_INPUT_DEPTH, Fault
 from services.runtime.expressions import shortened
@@ -14,74 +14,103 @@ LEVELS_ABOVE_INPUTS = 3  # the definition, its steps, the step
 _INT64 = range(-(2**63), 2**63)
 _UNREADABLE = object()
 
-Path = tuple[Key, ...]
+
+class _Place(NamedTuple):
+    """Where a container stands: cheaper to make than a path for each."""
+
+    above: "_Place | None"
+    key: Key
+    level: int
+
+    def path(self) -> tuple[Key, ...]:
+        keys: list[Key] = []
+        place: _Place | None = self
+        while place is not None:
+            keys.append(place.key)
+            place = place.above
+        return tuple(reversed(keys))
+
+
+_Visit = tuple[Any, Any, _Place | None]  # what is copied, where to, and where it stands
 
 
 class JsonCopy:
     """A copy of a document. ``faults`` say what is not in it; in a list, null stands for what was left out.
 
-    ``left_out`` are the paths of the faults. Iterative, so that no nesting is too deep to be refused, and bounded, so
-    that a document that holds itself (YAML can build one) comes to an end.
+    ``left_out`` are the paths of what is missing or changed. Iterative, so that no nesting is too deep to be refused,
+    and bounded, so that a document that holds itself (YAML can build one) comes to an end: one that is ``too_large``
+    has no value.
     """
 
     def __init__(self, raw: Mapping[Any, Any]) -> None:
         self.value: dict[str, Any] = {}
         self.faults: list[Fault] = []
-        self.left_out: list[Path] = []
-        self._count = 0
-        to_visit: list[tuple[Any, Any, Path]] = [(raw, self.value, ())]
-        while to_visit and self._count <= MAX_VALUES:
-            source, target, path = to_visit.pop()
-            below = self._object(source, target, path) if isinstance(target, dict) else self._list(source, target, path)
-            to_visit.extend(reversed(below))
-        if self._count > MAX_VALUES:
-            self.value = {}
-            self.faults = [_fault((), "too_large", f"a definition may hold {MAX_VALUES:,} values, this one holds more")]
+        self.left_out: list[tuple[Key, ...]] = []
+        self._too_deep: set[tuple[Key, ...]] = set()
+        count = 1
+        to_visit: list[_Visit] = [(raw, self.value, None)]
+        while to_visit and count <= MAX_VALUES:
+            source, target, place = to_visit.pop()
+            count += len(source)
+            fill = self._fill_object if isinstance(target, dict) else self._fill_list
+            to_visit.extend(reversed(fill(source, target, place)))
+        self.too_large = count > MAX_VALUES
+        if self.too_large:
+            message = f"a definition may hold {MAX_VALUES:,} values, this one holds more"
+            self.faults = [Fault(path="", code="too_large", message=message)]
 
-    def _object(self, source: Mapping[Any, Any], target: dict[str, Any], path: Path) -> list[tuple[Any, Any, Path]]:
-        below = []
+    def _fill_object(self, source: Mapping[Any, Any], target: dict[str, Any], place: _Place | None) -> list[_Visit]:
+        below: list[_Visit] = []
         for key, value in source.items():
-            where = (*path, key if isinstance(key, str) else str(key))
+            here = _below(place, key if isinstance(key, str) else str(key))
             if problem := _key_problem(key):
-                self._leave_out(where, "bad_key", problem)
+                self._leave_out(here.path(), "bad_key", problem)
                 continue
-            copied = self._copied(value, where)
+            copied = self._copied(value, here)
             if copied is not _UNREADABLE:
                 target[key] = copied
                 if isinstance(copied, dict | list):
-                    below.append((value, copied, where))
+                    below.append((value, copied, here))
         return below
 
-    def _list(self, source: Any, target: list[Any], path: Path) -> list[tuple[Any, Any, Path]]:
-        below = []
+    def _fill_list(self, source: Any, target: list[Any], place: _Place | None) -> list[_Visit]:
+        below: list[_Visit] = []
         for i, value in enumerate(source):
-            where = (*path, i)
-            copied = self._copied(value, where)
+            here = _below(place, i)
+            copied = self._copied(value, here)
             target.append(None if copied is _UNREADABLE else copied)
             if isinstance(copied, dict | list):
-                below.append((value, copied, where))
+                below.append((value, copied, here))
         return below
 
-    def _copied(self, value: Any, path: Path) -> Any:
+    def _copied(self, value: Any, place: _Place) -> Any:
         """A scalar as it is, an empty container for one that is visited later."""
-        self._count += 1
         if isinstance(value, Mapping | list | tuple):
-            if len(path) < LEVELS_ABOVE_INPUTS + MAX_INPUT_DEPTH:
+            if place.level <= LEVELS_ABOVE_INPUTS + MAX_INPUT_DEPTH - 1:
                 return {} if isinstance(value, Mapping) else []
-            return self._leave_out(
-                path, "too_deep", f"inputs may nest {MAX_INPUT_DEPTH} levels deep, these nest deeper"
-            )
-        problem = _scalar_problem(value)
-        return self._leave_out(path, *problem) if problem else value
+            self._refuse_depth(place.path())
+            return _UNREADABLE
+        if problem := _scalar_problem(value):
+            self._leave_out(place.path(), *problem)
+            return _UNREADABLE
+        return value
 
-    def _leave_out(self, path: Path, code: str, message: str) -> Any:
-        self.faults.append(_fault(path, code, message))
+    def _refuse_depth(self, path: tuple[Key, ...]) -> None:
+        """Once for each input: what is too deep often is so in very many places."""
+        input_path = path[: LEVELS_ABOVE_INPUTS + 1]
+        if input_path not in self._too_deep:
+            self._too_deep.add(input_path)
+            message = f"inputs may nest {MAX_INPUT_DEPTH} levels deep, these nest deeper"
+            self._leave_out(path, "too_deep", message)
+            self.left_out.append(input_path)
+
+    def _leave_out(self, path: tuple[Key, ...], code: str, message: str) -> None:
+        self.faults.append(Fault(path=render_path(path), code=code, message=message))
         self.left_out.append(path)
-        return _UNREADABLE
 
 
-def _fault(path: Path, code: str, message: str) -> Fault:
-    return Fault(path=render_path(path), code=code, message=message)
+def _below(place: _Place | None, key: Key) -> _Place:
+    return _Place(place, key, 1 if place is None else place.level + 1)
 
 
 def _key_problem(key: Any) -> str | None:

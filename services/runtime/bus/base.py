@@ -88,7 +88,12 @@ class Delivery(Protocol):
         ...
 
     async def dead_letter(self, reason: str, detail: str) -> None:
-        """Move it to the dead-letter queue under ``reason`` (a key of the topology) with ``detail`` in words."""
+        """Move it to the dead-letter queue under ``reason`` (a key of the topology) with ``detail`` in words.
+
+        Raises:
+            UnroutableMessage: no queue takes that reason. BusUnavailable: the broker is away. Either way it is
+                not settled.
+        """
         ...
 
 
@@ -123,12 +128,21 @@ class Bus(Protocol):
         ...
 
     async def declare(self, queue: Queue) -> None:
-        """Make sure a queue and its bindings exist without taking from it, so that messages can wait there."""
+        """Make sure a queue and its bindings exist without taking from it, so that messages can wait there.
+
+        Raises:
+            BusError: it exists with other settings.
+            BusUnavailable: not connected.
+        """
         ...
 
     async def start(self) -> None:
         """Connect (waiting for the broker as long as it takes), declare the exchanges and the dead-letter queue,
-        and begin the registered subscriptions."""
+        and begin the registered subscriptions.
+
+        Raises:
+            BusError: the broker refuses the login, or a queue exists with other settings.
+        """
         ...
 
     async def publish(self, frames: Sequence[Frame]) -> None:
@@ -141,9 +155,11 @@ class Bus(Protocol):
         ...
 
     async def stop_consuming(self) -> None:
-        """Stop every subscription; publishing and settling still work."""
+        """Stop every subscription, and wait (for a bounded time) until the receivers under way have returned.
+        Publishing and settling still work."""
         ...
 
     async def close(self) -> None:
-        """Disconnect. Unsettled messages go back to their queues."""
+        """Disconnect, and cancel receivers that have not returned. Unsettled messages go back to their queues.
+        The bus can be started again, with the subscriptions that were registered before its first start."""
         ...

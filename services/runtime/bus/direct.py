@@ -80,8 +80,11 @@ class DirectDelivery:
 class DirectSubscription:
     """One consumer on one queue. Each delivery is received in a task of its own, in the order of the queue."""
 
-    def __init__(self, bus: "DirectBus", broker: DirectBroker, queue: Queue, receive: Receive, prefetch: int) -> None:
+    def __init__(
+        self, bus: "DirectBus", broker: DirectBroker, queue: Queue, receive: Receive, *, prefetch: int, lasting: bool
+    ) -> None:
         self.queue = queue
+        self._lasting = lasting
         self._bus = bus
         self._broker = broker
         self._receive = receive
@@ -106,12 +109,12 @@ class DirectSubscription:
         if not self._consuming:
             self._source = self._broker.declare(self.queue, self._bus)
             self._consuming = True
+            self._bus.remember(self)
             self._source.join(self)
 
     async def stop(self) -> None:
         self.leave()
-        if self._source is not None:
-            self._source.dispatch()
+        self._go_on()
 
     def leave(self) -> None:
         """Take no more, without a word to the queue's other consumers."""
@@ -144,13 +147,20 @@ class DirectSubscription:
         return delivery in self._held
 
     def settle(self, delivery: DirectDelivery) -> None:
-        if self._held.pop(delivery, None) is not None and self._source is not None:
-            self._source.dispatch()
+        if self._held.pop(delivery, None) is not None:
+            self._go_on()
 
     def give_back(self, delivery: DirectDelivery) -> None:
         message = self._held.pop(delivery, None)
         if message is not None and self._source is not None:
             self._source.give_back([message])
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._source is not None:
+            self._source.dispatch()
+        if not (self._lasting or self._consuming or self._held):
+            self._bus.forget(self)
 
 
 class DirectBus(Bus):
@@ -162,7 +172,7 @@ class DirectBus(Bus):
     def __init__(self, broker: DirectBroker, *, drain_timeout: float = 15.0) -> None:
         self._broker = broker
         self._drain_timeout = drain_timeout
-        self._subscriptions: list[DirectSubscription] = []
+        self._subscriptions: dict[DirectSubscription, None] = {}
         self._connected = False
 
     @property
@@ -172,9 +182,18 @@ class DirectBus(Bus):
     def subscribe(
         self, queue: Queue, receive: Receive, *, prefetch: int, accepts: Sequence[type[Message]] = ()
     ) -> DirectSubscription:
-        subscription = DirectSubscription(self, self._broker, queue, receive, prefetch)
-        self._subscriptions.append(subscription)
+        lasting = not self._connected
+        subscription = DirectSubscription(self, self._broker, queue, receive, prefetch=prefetch, lasting=lasting)
+        if lasting:
+            self.remember(subscription)
         return subscription
+
+    def remember(self, subscription: DirectSubscription) -> None:
+        self._subscriptions[subscription] = None
+
+    def forget(self, subscription: DirectSubscription) -> None:
+        """One that was added while the bus ran, and holds nothing any more."""
+        self._subscriptions.pop(subscription, None)
 
     async def declare(self, queue: Queue) -> None:
         self._require_connection()
@@ -183,7 +202,7 @@ class DirectBus(Bus):
     async def start(self) -> None:
         self._connected = True
         await self.declare(topology.dead_letters())
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             await subscription.start()
 
     async def publish(self, frames: Sequence[Frame]) -> None:
@@ -199,7 +218,7 @@ class DirectBus(Bus):
             raise UnroutableMessage(unroutable.address, unroutable.type)
 
     async def stop_consuming(self) -> None:
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             await subscription.stop()
         current = asyncio.current_task()
         tasks = {task for subscription in self._subscriptions for task in subscription.tasks if task is not current}
@@ -211,9 +230,9 @@ class DirectBus(Bus):
     async def close(self) -> None:
         self._connected = False
         # All leave before anything goes back, or one would be given what another held.
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription.leave()
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription.abandon()
         self._broker.disconnect(self)
 

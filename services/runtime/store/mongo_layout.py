@@ -80,9 +80,10 @@ class Layout:
         try:
             await asyncio.shield(attempt)
         except asyncio.CancelledError:
-            if attempt.cancelled():
-                raise StoreError("the store was stopped") from None
-            raise
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                raise
+            raise StoreError("the store was stopped") from None
 
     def give_up(self) -> None:
         if self._attempt is not None:

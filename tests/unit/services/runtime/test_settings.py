@@ -1,0 +1,172 @@
+"""Settings come from the environment; a bad one is refused by the name of its variable and with what is allowed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import AliasChoices, ValidationError
+
+from services.runtime.settings import BadSettings, LogFormat, LogLevel, Protocol, Settings, load_settings
+
+GOOD: dict[str, tuple[str, str, Any]] = {
+    "api_host": ("API_HOST", "0.0.0.0", "0.0.0.0"),
+    "api_port": ("API_PORT", "9000", 9000),
+    "cors_origins": (
+        "CORS_ORIGINS",
+        "https://a.example, https://b.example,",
+        ("https://a.example", "https://b.example"),
+    ),
+    "log_level": ("LOG_LEVEL", "debug", LogLevel.DEBUG),
+    "log_format": ("LOG_FORMAT", "Console", LogFormat.CONSOLE),
+    "database_url": ("DATABASE_URL", "mongodb://u:p@db:27018/other", "mongodb://u:p@db:27018/other"),
+    "communication_protocol": ("COMMUNICATION_PROTOCOL", "Direct", Protocol.DIRECT),
+    "rabbitmq_url": ("RABBITMQ_URL", "amqps://u:p@broker:5671/v", "amqps://u:p@broker:5671/v"),
+    "redis_url": ("REDIS_URL", "rediss://cache:6380/1", "rediss://cache:6380/1"),
+    "max_agents": ("MAX_AGENTS", "7", 7),
+    "agent_timeout": ("AGENT_TIMEOUT", "2.5", 2.5),
+    "agent_concurrency": ("AGENT_CONCURRENCY", "3", 3),
+    "agent_ids": ("AGENT_IDS", "alice,bob", ("alice", "bob")),
+    "data_folder": ("DATA_FOLDER", "data/here", Path("data/here")),
+    "step_lease": ("STEP_LEASE", "12.5", 12.5),
+    "shutdown_timeout": ("SHUTDOWN_TIMEOUT", "4", 4.0),
+}
+
+BAD = [
+    ("API_PORT", "-1", "greater than or equal to 0"),
+    ("API_PORT", "65536", "less than or equal to 65535"),
+    ("API_PORT", "http", "valid integer"),
+    ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
+    ("LOG_FORMAT", "xml", "'json' or 'console'"),
+    ("DATABASE_URL", "postgresql://localhost/db", "mongodb:// or mongodb+srv://"),
+    ("DATABASE_URL", "mongodb://", "mongodb:// or mongodb+srv://"),
+    ("DATABASE_URL", "localhost:27017", "mongodb:// or mongodb+srv://"),
+    ("COMMUNICATION_PROTOCOL", "smoke", "'rabbitmq', 'redis' or 'direct'"),
+    ("RABBITMQ_URL", "http://localhost", "amqp:// or amqps://"),
+    ("REDIS_URL", "amqp://localhost", "redis:// or rediss:// or unix://"),
+    ("MAX_AGENTS", "0", "greater than or equal to 1"),
+    ("MAX_AGENTS", "100001", "less than or equal to 100000"),
+    ("MAX_AGENTS", "2.5", "valid integer"),
+    ("AGENT_TIMEOUT", "0", "greater than 0"),
+    ("AGENT_TIMEOUT", "604801", "less than or equal to 604800"),
+    ("AGENT_TIMEOUT", "soon", "valid number"),
+    ("AGENT_TIMEOUT", "nan", "less than or equal to 604800"),
+    ("AGENT_CONCURRENCY", "0", "greater than or equal to 1"),
+    ("AGENT_CONCURRENCY", "10001", "less than or equal to 10000"),
+    ("STEP_LEASE", "-1", "greater than 0"),
+    ("STEP_LEASE", "inf", "less than or equal to 604800"),
+    ("SHUTDOWN_TIMEOUT", "0", "greater than 0"),
+    ("SHUTDOWN_TIMEOUT", "3601", "less than or equal to 3600"),
+]
+TAKES_ANY_TEXT = {"API_HOST", "CORS_ORIGINS", "AGENT_IDS", "DATA_FOLDER"}
+
+
+def variables_of(field: str) -> list[str]:
+    alias = Settings.model_fields[field].validation_alias
+    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        for variable in (field, *variables_of(field)):
+            monkeypatch.delenv(variable, raising=False)
+
+
+def test_settings_load_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(GOOD) == set(Settings.model_fields)
+    for variable, text, _ in GOOD.values():
+        monkeypatch.setenv(variable, text)
+    loaded = load_settings()
+    assert {field: getattr(loaded, field) for field in GOOD} == {field: value for field, (_, _, value) in GOOD.items()}
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_each_setting_has_a_variable_of_its_own(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = load_settings().model_dump()
+    variable, text, value = GOOD[field]
+    monkeypatch.setenv(variable, text)
+    assert load_settings().model_dump() == {**defaults, field: value}
+    assert defaults[field] != value
+
+
+def test_settings_have_defaults_without_an_environment() -> None:
+    settings = load_settings()
+    assert (settings.communication_protocol, settings.api_host, settings.api_port) == (
+        Protocol.RABBITMQ,
+        "127.0.0.1",
+        8000,
+    )
+    assert (settings.cors_origins, settings.agent_ids) == ((), ())
+
+
+def test_an_empty_variable_is_as_if_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, _, _ in GOOD.values():
+        monkeypatch.setenv(variable, "")
+    assert load_settings() == Settings()
+    assert load_settings().max_agents == 50
+
+
+def test_the_protocol_has_a_short_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMM_PROTOCOL", "redis")
+    assert load_settings().communication_protocol is Protocol.REDIS
+    monkeypatch.setenv("COMMUNICATION_PROTOCOL", "direct")
+    assert load_settings().communication_protocol is Protocol.DIRECT
+
+
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCLAVE_API_PORT", "2")
+    assert load_settings().api_port == 8000
+
+
+@pytest.mark.parametrize(("variable", "text", "allowed"), BAD)
+def test_settings_validation(variable: str, text: str, allowed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(BadSettings) as refused:
+        load_settings()
+    assert str(refused.value).startswith(f"{variable}=")
+    assert allowed in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_every_setting_that_can_be_bad_has_a_bad_value_here() -> None:
+    assert {variable for variable, _, _ in BAD} == {variable for variable, _, _ in GOOD.values()} - TAKES_ANY_TEXT
+
+
+def test_every_bad_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_PORT", "x")
+    monkeypatch.setenv("MAX_AGENTS", "0")
+    monkeypatch.setenv("LOG_FORMAT", "xml")
+    with pytest.raises(BadSettings) as refused:
+        load_settings()
+    assert {line.split("=")[0] for line in str(refused.value).splitlines()} == {"API_PORT", "MAX_AGENTS", "LOG_FORMAT"}
+
+
+def test_settings_given_by_name_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_AGENTS", "5")
+    assert Settings(max_agents=9).max_agents == 9  # type: ignore[call-arg]
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings().max_agents = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("mongodb://localhost:27017/conclave", "conclave"),
+        ("mongodb://user:p%40ss@one:1,two:2/orders?replicaSet=rs0", "orders"),
+        ("mongodb+srv://cluster.example/decisions?retryWrites=true", "decisions"),
+        ("mongodb://localhost:27017", "conclave"),
+        ("mongodb://localhost:27017/", "conclave"),
+        ("mongodb://localhost?appName=x", "conclave"),
+    ],
+)
+def test_database_config_format(url: str, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert load_settings().get_database_config() == {"url": url, "database": database}
+
+
+def test_the_database_has_a_default() -> None:
+    expected = {"url": "mongodb://localhost:27017/conclave", "database": "conclave"}
+    assert load_settings().get_database_config() == expected
