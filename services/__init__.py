@@ -4,9 +4,9 @@ The way of a decision:
 
 1. ``edge`` turns ``POST /executions`` into ``execution.start.v1`` and waits for the answer. (Any program may publish
    the same message itself.)
-2. ``orchestrator/intake.py`` checks the definition and puts the start into the mailbox of ``orchestrator/committer.py``,
-   which has ``orchestrator/engine`` decide what follows, appends that to the execution's log, and publishes
-   ``step.run.v1`` to the agent types' queues.
+2. ``orchestrator/intake.py`` checks the definition and puts the start into the mailbox of
+   ``orchestrator/committer.py``, which has ``orchestrator/engine`` decide what follows, appends that to the
+   execution's log, and publishes ``step.run.v1`` to the agent types' queues.
 3. An agent service takes it: ``runtime/hosting`` has the agent perform the action and publishes ``step.results.v1`` to
    the execution's shard.
 4. The orchestrator takes the result (intake, committer, engine, log), publishes what became ready, and at the end
