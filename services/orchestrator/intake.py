@@ -20,6 +20,7 @@ from services.orchestrator.outgoing import BatchSizes
 from services.orchestrator.payloads import INLINE_LIMIT, reference
 from services.orchestrator.workflows import Workflows
 from services.runtime.envelope_codec import Outgoing
+from services.runtime.json_values import JsonCopy
 from services.runtime.service import Received, Refusal
 
 
@@ -35,6 +36,7 @@ class Intake:
     async def start(self, received: Received[StartExecution]) -> None:
         """A start: its definition is checked and stored before anything else hears of it."""
         message = received.message
+        _check_inputs(message)
         plan = await self._plan_of(message)
         body = {"definition": plan.definition_hash, "workflow": message.workflow_id, "inputs": message.inputs}
         start = Start(
@@ -99,6 +101,13 @@ class Intake:
         if message.workflow_id is not None:
             return await self._workflows.plan(message.workflow_id)
         return await self._definitions.accept(message.definition or {})
+
+
+def _check_inputs(message: StartExecution) -> None:
+    faults = JsonCopy({"inputs": message.inputs}, levels_above_inputs=1).faults
+    if faults:
+        text = f"the inputs have {len(faults)} fault{'s' if len(faults) != 1 else ''}"
+        raise Refusal(Refused(code="invalid", subject=message.execution_id, message=text, faults=tuple(faults)))
 
 
 def _accepted(received: Received[StartExecution]) -> Any:

@@ -42,7 +42,8 @@ class JsonCopy:
     has no value.
     """
 
-    def __init__(self, raw: Mapping[Any, Any]) -> None:
+    def __init__(self, raw: Mapping[Any, Any], *, levels_above_inputs: int = LEVELS_ABOVE_INPUTS) -> None:
+        self._above = levels_above_inputs
         self.value: dict[str, Any] = {}
         self.faults: list[Fault] = []
         self.left_out: list[tuple[Key, ...]] = []
@@ -86,7 +87,7 @@ class JsonCopy:
     def _copied(self, value: Any, place: _Place) -> Any:
         """A scalar as it is, an empty container for one that is visited later."""
         if isinstance(value, Mapping | list | tuple):
-            if place.level <= LEVELS_ABOVE_INPUTS + MAX_INPUT_DEPTH - 1:
+            if place.level <= self._above + MAX_INPUT_DEPTH - 1:
                 return {} if isinstance(value, Mapping) else []
             self._refuse_depth(place.path())
             return _UNREADABLE
@@ -97,7 +98,7 @@ class JsonCopy:
 
     def _refuse_depth(self, path: tuple[Key, ...]) -> None:
         """Once for each input: what is too deep often is so in very many places."""
-        input_path = path[: LEVELS_ABOVE_INPUTS + 1]
+        input_path = path[: self._above + 1]
         if input_path not in self._too_deep:
             self._too_deep.add(input_path)
             message = f"inputs may nest {MAX_INPUT_DEPTH} levels deep, these nest deeper"

@@ -146,6 +146,18 @@ async def test_every_fault_of_a_definition_is_listed_and_nothing_is_stored(syste
     assert (await system.store.read_log({message.execution_id: 0}))[message.execution_id] == []
 
 
+async def test_inputs_of_an_execution_nest_64_levels_and_no_deeper(system: Running) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for _ in range(levels - 1):
+            value = {"x": value}
+        return value
+
+    assert isinstance(await system.ask(start(TEST_WORKFLOW, inputs=nested(64))), ExecutionAccepted)
+    answer = refused(await system.ask(start(TEST_WORKFLOW, inputs=nested(65))), "invalid")
+    assert [fault.code for fault in answer.faults] == ["too_deep"]
+
+
 async def test_large_outputs_stand_outside_the_log(system: Running) -> None:
     rows = [{"name": f"row {i}", "text": "x" * 200, "value": i} for i in range(1_000)]
     definition = {

@@ -40,6 +40,7 @@ async def all_pages(store: Store, filter: HeaderFilter, limit: int) -> list[str]
     cursor = None
     while True:
         headers, cursor = await store.list_headers(filter, Page(limit, cursor))
+        assert not set(ids(headers)) & set(found), "a page shows what an earlier one showed"
         found += ids(headers)
         if cursor is None:
             return found

@@ -130,7 +130,7 @@ def _ranges(
     limits = {operator: value for operator, value in (("$gte", since), ("$lt", until)) if value is not None}
     if last is None:
         return [{**match, at: limits} if limits else match]
-    tighter = max
+    tighter = min if beyond == "$lt" else max
     rest = {**match, at: {**limits, beyond: tighter(limits.get(beyond, last.at), last.at)}}
     if (since is not None and last.at < since) or (until is not None and last.at >= until):
         return [rest]

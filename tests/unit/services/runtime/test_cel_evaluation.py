@@ -169,7 +169,8 @@ def test_macros_give_what_the_librarys_own_give(source: str) -> None:
         "inputs.big.exists(a, 'x'.matches(inputs.text))",
         "inputs.big.map(a, inputs.text + 'x')",
         "inputs.big.map(a, [" + ",".join("1" * 1_900) + "])",
-        "inputs.big.all(a, inputs.big.all(b, size([" + ",".join("1" * 1_900) + "]) > 0))",
+        "inputs.big.all(a, size([" + ",".join("1" * 1_900) + "]) > 0)",
+        "(inputs.big + inputs.big).map(a, '" + "x" * 3_900 + "')",
     ],
 )
 def test_expressions_that_would_never_end_are_stopped(source: str) -> None:
