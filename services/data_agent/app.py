@@ -8,10 +8,9 @@ from faststream import FastStream
 from services.data_agent.agent import DataAgent
 from services.runtime.agent_host import agent_service
 from services.runtime.bus.base import Bus
-from services.runtime.bus.open import open_bus
-from services.runtime.faststream_app import faststream_app
+from services.runtime.faststream_app import configured_app
 from services.runtime.service import Service
-from services.runtime.settings import Settings, load_settings
+from services.runtime.settings import Settings
 
 
 def build(settings: Settings, bus: Bus) -> Service:
@@ -20,5 +19,4 @@ def build(settings: Settings, bus: Bus) -> Service:
 
 def app() -> FastStream:
     """``faststream run services.data_agent.app:app --factory``"""
-    settings = load_settings()
-    return faststream_app(build(settings, open_bus(settings)))
+    return configured_app("data_agent", build)

@@ -17,10 +17,9 @@ from services.orchestrator.states import States
 from services.orchestrator.timers import Recovery, Timers
 from services.orchestrator.workflows import Workflows
 from services.runtime.bus.base import Bus
-from services.runtime.bus.open import open_bus
-from services.runtime.faststream_app import faststream_app
+from services.runtime.faststream_app import configured_app
 from services.runtime.service import Outbox, Resource, Route, Service
-from services.runtime.settings import Protocol, Settings, load_settings
+from services.runtime.settings import Protocol, Settings
 from services.runtime.store.base import Store
 from services.runtime.store.open import open_store
 
@@ -63,5 +62,4 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
 
 def app() -> FastStream:
     """``faststream run services.orchestrator.app:app --factory``"""
-    settings = load_settings()
-    return faststream_app(build(settings, open_bus(settings)))
+    return configured_app(NAME, build)

@@ -6,10 +6,9 @@ from contracts import topology
 from contracts.agents import AgentAnnounced
 from services.registry.announcements import Announcements
 from services.runtime.bus.base import Bus
-from services.runtime.bus.open import open_bus
-from services.runtime.faststream_app import faststream_app
+from services.runtime.faststream_app import configured_app
 from services.runtime.service import Route, Service
-from services.runtime.settings import Settings, load_settings
+from services.runtime.settings import Settings
 from services.runtime.store.base import Store
 from services.runtime.store.open import open_store
 
@@ -25,5 +24,4 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
 
 def app() -> FastStream:
     """``faststream run services.registry.app:app --factory``"""
-    settings = load_settings()
-    return faststream_app(build(settings, open_bus(settings)))
+    return configured_app(NAME, build)

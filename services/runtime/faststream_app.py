@@ -1,10 +1,22 @@
 """A service as a FastStream application, for ``faststream run services.X.app:app --factory``."""
 
+from collections.abc import Callable
+
 from faststream import FastStream
 
-from services.runtime.bus.base import BusError
+from services.runtime.bus.base import Bus, BusError
+from services.runtime.bus.open import open_bus
 from services.runtime.bus.rabbit import RabbitBus
+from services.runtime.logs import configure_logging
 from services.runtime.service import Service
+from services.runtime.settings import Settings, load_settings
+
+
+def configured_app(name: str, build: Callable[[Settings, Bus], Service]) -> FastStream:
+    """The application of the service that ``build`` makes, as the environment says it should be."""
+    settings = load_settings()
+    configure_logging(settings, name)
+    return faststream_app(build(settings, open_bus(settings)))
 
 
 def faststream_app(service: Service) -> FastStream:

@@ -1,7 +1,8 @@
 """The store on MongoDB. The only module that names motor.
 
 Every write is confirmed by a majority and journalled, every read is of majority-committed state from the primary,
-whatever the URL says.
+whatever the URL says. A loser of a race sees the winner's entry in its next read: MongoDB waits for the majority before
+it answers "duplicate key", too (its own test of that is jstests/replsets/noop_writes_wait_for_write_concern.js).
 
 After a network error the driver sends a write once more. MongoDB knows the statement again and answers as it did the
 first time; a server that does not answers "duplicate key", which is told as a lost race. Either way nothing is counted

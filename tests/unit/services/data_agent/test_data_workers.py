@@ -73,6 +73,8 @@ def test_work_that_ignores_its_interrupt_is_killed(workers, monkeypatch) -> None
         ask(workers, sql, 0.1)
     assert caught.value.code == "QueryTimeout"
     assert "0.1 s" in str(caught.value)
+    # One that stopped by itself would still be there.
+    assert workers.process_ids == []
     assert ask(workers, "SELECT 1 AS n") == [{"n": 1}]
 
 

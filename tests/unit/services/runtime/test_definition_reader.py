@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.workflow import MAX_INPUT_DEPTH, MAX_STEPS
+from services.runtime import json_values
 from tests.support.definitions import agent, faults, only, places, step, workflow
 
 
@@ -163,7 +164,8 @@ def test_nesting_of_any_depth_is_refused_and_not_stumbled_over() -> None:
     assert {fault.code for fault in faults({"name": deep})} >= {"too_deep"}
 
 
-def test_a_document_that_holds_itself_comes_to_an_end() -> None:
+def test_a_document_that_holds_itself_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_values, "MAX_VALUES", 20_000)
     chain = step("a")
     chain["inputs"]["again"] = chain
     assert [fault.code for fault in faults(workflow(chain))] == ["too_deep"]
