@@ -16,6 +16,7 @@ from contracts.envelope import Contract, Message
 from contracts.topology import Address
 
 ID_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
+STEP_ID_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$"
 RESERVED_IDS = frozenset({"inputs", "steps"})
 MAX_STEPS = 10_000
 MAX_INPUT_DEPTH = 64
@@ -56,7 +57,7 @@ class StepDefinition(Definition):
     too, unless ``on_skipped`` is ``run``: then it runs, and the skipped step's output reads as null.
     """
 
-    id: str = Field(pattern=ID_PATTERN)
+    id: str = Field(pattern=STEP_ID_PATTERN)
     kind: Literal["action"] = "action"
     agent_type: str = Field(pattern=ID_PATTERN)
     action: str = Field(pattern=ID_PATTERN)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from contracts.agents import AgentDescriptor, AgentStatus
 from services.runtime.capability import BoundCapability, CapabilityError, bind, declared_on
@@ -161,6 +162,11 @@ class BaseAgent:
 
 
 def _as_json(answer: Any) -> dict[str, Any]:
-    if isinstance(answer, BaseModel):
-        return answer.model_dump(mode="json")
-    raise CapabilityError(f"a capability returned {type(answer).__name__}, not a Pydantic model", code="InvalidOutput")
+    if not isinstance(answer, BaseModel):
+        message = f"a capability returned {type(answer).__name__}, not a Pydantic model"
+        raise CapabilityError(message, code="InvalidOutput")
+    try:
+        # Not model_dump's own JSON mode: it makes null of NaN, and nobody would see.
+        return cast(dict[str, Any], to_jsonable_python(answer.model_dump(), inf_nan_mode="constants"))
+    except ValueError as error:
+        raise CapabilityError(f"the output is no JSON: {error}", code="InvalidOutput") from error

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from contracts.workflow import (
     ID_PATTERN,
     MAX_STEPS,
+    STEP_ID_PATTERN,
     CachePolicy,
     Fault,
     RetryPolicy,
@@ -28,7 +29,10 @@ _MODELS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("steps", "retry"): RetryPolicy,
     ("steps", "cache"): CachePolicy,
 }
-_IDS = "letters, digits, '_' and '-', at most 64 of them, the first a letter or '_'"
+_IDS = {
+    pattern: f"letters, digits, '_' and '-', at most {most} of them, the first a letter or '_'"
+    for pattern, most in ((ID_PATTERN, 64), (STEP_ID_PATTERN, 128))
+}
 _STAND_IN = "unreadable"
 _MUST_BE = {"model_type": "must be an object", "dict_type": "must be an object", "tuple_type": "must be a list"}
 
@@ -88,8 +92,8 @@ def _fault(error: ErrorDetails) -> Fault:
             return Fault(path=path, code="missing_field", message=f"{name!r} is missing")
         case "extra_forbidden":
             return Fault(path=path, code="unknown_field", message=_unknown_field(error["loc"], name))
-        case "string_pattern_mismatch" if error.get("ctx", {}).get("pattern") == ID_PATTERN:
-            message = f"{shortened(repr(error['input']))} cannot be used here: {_IDS}"
+        case "string_pattern_mismatch" if (allowed := _IDS.get(error.get("ctx", {}).get("pattern", ""))) is not None:
+            message = f"{shortened(repr(error['input']))} cannot be used here: {allowed}"
         case _:
             said = _MUST_BE.get(error["type"]) or error["msg"].replace("Tuple", "list").replace("tuple", "list")
             message = f"{_described(error['input'])} cannot be used here: {said[:1].lower()}{said[1:]}"

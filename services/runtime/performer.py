@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from cachetools import TLRUCache
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from contracts.envelope import new_id
 from contracts.execution import StepCommand, StepResult
@@ -54,10 +55,7 @@ class Performer:
         try:
             async with asyncio.timeout(command.timeout):
                 output = await self._run(agent, action, command, alone)
-            size = len(to_json(output))
-            if size > LARGEST_OUTPUT:
-                message = f"the output of {action} is {size} bytes; at most {LARGEST_OUTPUT} are allowed"
-                raise CapabilityError(message, code="OutputTooLarge")
+            size = _size(output, action)
         except Exception as error:
             fault = _fault(error, action, command)
             log.info("attempt failed", command=command.id, error=fault.type, detail=fault.message)
@@ -86,6 +84,23 @@ class Performer:
     def _cache_key(self, agent: BaseAgent, action: str, command: StepCommand) -> str:
         named = [agent.agent_id if agent.config.get("named") else "", agent.config, action, command.inputs]
         return hashlib.sha256(to_json([self._agent_type, *named], fallback=str)).hexdigest()
+
+
+def _size(output: Any, action: str) -> int:
+    """The bytes of an output that every reader of it will be able to read.
+
+    Raises:
+        CapabilityError: it is too large, or holds what JSON or its readers cannot (NaN, hundreds of levels).
+    """
+    try:
+        encoded = json.dumps(output, allow_nan=False)
+        from_json(encoded)
+    except (ValueError, RecursionError) as error:
+        raise CapabilityError(f"the output of {action} cannot be sent: {error}", code="InvalidOutput") from error
+    if len(encoded) > LARGEST_OUTPUT:
+        message = f"the output of {action} is {len(encoded)} bytes; at most {LARGEST_OUTPUT} are allowed"
+        raise CapabilityError(message, code="OutputTooLarge")
+    return len(encoded)
 
 
 def _fault(error: Exception, action: str, command: StepCommand) -> StepError:

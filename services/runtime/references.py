@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from contracts.workflow import ID_PATTERN, MAX_INPUT_DEPTH
+from contracts.workflow import MAX_INPUT_DEPTH, STEP_ID_PATTERN
 from services.runtime.cel_evaluation import keys_of
 from services.runtime.cel_syntax import BadExpression, closing_brace
 from services.runtime.expressions import Expression, ExpressionError, shortened
@@ -16,7 +16,7 @@ __all__ = ["BadReference", "CompiledInputs", "Location", "UnresolvedReference", 
 
 Kind = Literal["reference", "expression", "text"]
 
-_NAME = re.compile(ID_PATTERN)
+_NAME = re.compile(STEP_ID_PATTERN)
 _STEP = re.compile(r"([\w-]+)\.output((?:\.[\w-]+)*)")
 _INPUTS = re.compile(r"inputs((?:\.[\w-]+)+)")
 _ALMOST_STEP = re.compile(r"(?:steps\.)?([\w-]+)\.output(?:[.\[]\S*)?")

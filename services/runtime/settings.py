@@ -1,5 +1,7 @@
 """Settings from the environment. A bad value is refused at start, by the variable's name and with what is allowed."""
 
+import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,8 +34,8 @@ class BadSettings(ValueError):
     """One or more environment variables have values that are not allowed; the message names each."""
 
 
-def _variable(name: str, *others: str) -> AliasChoices:
-    return AliasChoices(name, *others)
+_OTHER_NAMES = {"COMMUNICATION_PROTOCOL": ("COMM_PROTOCOL",)}
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")  # in a URL, which an error message may show otherwise
 
 
 class Settings(BaseSettings):
@@ -60,7 +62,7 @@ class Settings(BaseSettings):
     )
     communication_protocol: Protocol = Field(
         Protocol.RABBITMQ,
-        validation_alias=_variable("COMMUNICATION_PROTOCOL", "COMM_PROTOCOL"),
+        validation_alias=AliasChoices("COMMUNICATION_PROTOCOL", *_OTHER_NAMES["COMMUNICATION_PROTOCOL"]),
         description="The bus: rabbitmq, redis, or direct (everything in one process).",
     )
     rabbitmq_url: str = Field(
@@ -129,7 +131,7 @@ class Settings(BaseSettings):
 
     def get_database_config(self) -> dict[str, Any]:
         """``{"url": ..., "database": name}``: the name is the URL's path, ``conclave`` if it has none."""
-        name = urlsplit(self.database_url).path.lstrip("/")
+        name = urlsplit(self.database_url).path.strip("/")
         return {"url": self.database_url, "database": name or "conclave"}
 
 
@@ -147,8 +149,11 @@ def load_settings() -> Settings:
 
 def _explain(fault: Any) -> str:
     variable = str(fault["loc"][0])
+    if variable not in os.environ:
+        variable = next((other for other in _OTHER_NAMES.get(variable, ()) if other in os.environ), variable)
+    shown = _PASSWORD.sub(r"\1***@", repr(fault["input"]))
     message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{variable}={fault['input']!r} is not allowed: {message}"
+    return f"{variable}={shown} is not allowed: {message}"
 
 
 def _checked_url(value: str, schemes: tuple[str, ...]) -> str:

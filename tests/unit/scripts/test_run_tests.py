@@ -38,22 +38,22 @@ def without_rabbitmq(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_servers_and_arguments_reach_pytest_and_its_code_comes_back(sample: Path) -> None:
-    assert run_tests.main([str(sample), "-q", "-k", "servers"]) == 0
-    assert run_tests.main([str(sample), "-q", "-k", "fails"]) == 1
+    assert run_tests.main([f"{sample}::test_servers", "-q"]) == 0
+    assert run_tests.main([f"{sample}::test_fails", "-q"]) == 1
 
 
 def test_no_rabbitmq_is_reported(
     sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     without_rabbitmq(monkeypatch)
-    assert run_tests.main([str(sample), "-q", "-k", "servers"]) == 0
+    assert run_tests.main([f"{sample}::test_servers", "-q"]) == 0
     assert "NOT RUN: the tests that need RabbitMQ. RabbitMQ is not available" in capsys.readouterr().out
 
 
 def test_no_rabbitmq_in_ci_is_a_failure(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_rabbitmq(monkeypatch)
     monkeypatch.setenv("CI", "true")
-    assert run_tests.main([str(sample), "-q", "-k", "servers"]) == 1
+    assert run_tests.main([f"{sample}::test_servers", "-q"]) == 1
 
 
 def test_no_store_is_a_failure(
@@ -63,5 +63,5 @@ def test_no_store_is_a_failure(
         raise ServerNotFound("MongoDB is not available: no way led to one")
 
     monkeypatch.setattr(run_tests, "find_mongodb", nowhere)
-    assert run_tests.main([str(sample), "-q", "-k", "servers"]) == 1
+    assert run_tests.main([f"{sample}::test_servers", "-q"]) == 1
     assert "tests cannot run: MongoDB is not available" in capsys.readouterr().out

@@ -1,9 +1,12 @@
 """Submit-time validation of whole definitions: every fault is found, each at its place, and nothing else is."""
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from contracts.workflow import WorkflowDefinition
 from services.runtime.dependencies import effective_dependencies
@@ -146,6 +149,23 @@ def test_workflow_validation_logic() -> None:
         ("steps[12].when", "bad_condition"),
         ("steps[12].depends_on[0]", "cycle"),
     ]
+
+
+def test_the_examples_of_the_documentation_are_valid() -> None:
+    page = (Path(__file__).resolve().parents[4] / "docs" / "workflow_definitions.md").read_text(encoding="utf-8")
+    examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert [example["name"] for example in examples] == ["choose a supplier", "three ways", "expressions"]
+    assert {example["name"]: faults(example) for example in examples if faults(example)} == {}
+
+
+def test_every_code_is_documented() -> None:
+    root = Path(__file__).resolve().parents[4]
+    page = (root / "docs" / "workflow_definitions.md").read_text(encoding="utf-8")
+    modules = ("lint", "definition_reader", "json_values")
+    sources = [root / "contracts/workflow.py", *(root / f"services/runtime/{name}.py" for name in modules)]
+    codes = {code for path in sources for code in re.findall(r'code="(\w+)"', path.read_text(encoding="utf-8"))}
+    assert len(codes) > 10
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
 
 
 # ---- expressions and references

@@ -170,3 +170,17 @@ def test_database_config_format(url: str, database: str, monkeypatch: pytest.Mon
 def test_the_database_has_a_default() -> None:
     expected = {"url": "mongodb://localhost:27017/conclave", "database": "conclave"}
     assert load_settings().get_database_config() == expected
+
+
+def test_a_bad_url_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://user:secret@host/db")
+    with pytest.raises(BadSettings, match=r"DATABASE_URL='postgres://user:\*\*\*@host/db' is not allowed") as refusal:
+        load_settings()
+    assert "secret" not in str(refusal.value)
+
+
+def test_the_variable_that_was_set_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMMUNICATION_PROTOCOL", raising=False)
+    monkeypatch.setenv("COMM_PROTOCOL", "pigeon")
+    with pytest.raises(BadSettings, match=r"^COMM_PROTOCOL='pigeon' is not allowed"):
+        load_settings()

@@ -1,0 +1,103 @@
+"""From a command to a result: every failure by its name."""
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from contracts.execution import StepCommand, StepResult
+from services.runtime.agent import BaseAgent
+from services.runtime.capability import CapabilityError, capability
+from services.runtime.performer import LARGEST_OUTPUT, Performer
+from services.runtime.quarantine import Quarantine
+
+
+class Wish(BaseModel):
+    what: str
+
+
+class Anything(BaseModel):
+    value: Any
+
+
+class Genie(BaseAgent):
+    agent_type = "genie"
+
+    @capability("grant")
+    async def grant(self, wish: Wish) -> Anything:
+        match wish.what:
+            case "nan":
+                return Anything(value=float("nan"))
+            case "depth":
+                value: Any = 1
+                for _ in range(300):
+                    value = [value]
+                return Anything(value=value)
+            case "much":
+                return Anything(value="x" * LARGEST_OUTPUT)
+            case "time":
+                await asyncio.sleep(60)
+            case "refusal":
+                raise CapabilityError("no", code="NotToday", retryable=True, details={"day": "Monday"})
+            case "surprise":
+                raise LookupError("where is it?")
+            case "death":
+                os._exit(9)
+        return Anything(value=wish.what)
+
+
+async def perform(what: str, *, alone: bool = False, timeout: float = 30.0, quarantine: Any = None) -> StepResult:
+    agent = Genie("g")
+    await agent.start()
+    command = StepCommand(
+        execution_id="e", step="s", attempt=1, inputs={"what": what}, timeout=timeout, reply_key="shard.0"
+    )
+    result, _ = await Performer("genie", quarantine or Quarantine()).perform(agent, "grant", command, alone=alone)
+    return result
+
+
+async def test_a_result_says_who_and_when() -> None:
+    result = await perform("gold")
+    assert (result.ok, result.output, result.agent_id, result.attempt) == (True, {"value": "gold"}, "g", 1)
+    assert result.started_at is not None
+    assert result.finished_at is not None
+    assert result.started_at <= result.finished_at
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "retryable"),
+    [
+        ("nan", "InvalidOutput", False),
+        ("depth", "InvalidOutput", False),
+        ("much", "OutputTooLarge", False),
+        ("refusal", "NotToday", True),
+        ("surprise", "LookupError", True),
+    ],
+)
+async def test_failures_have_names(what: str, error: str, retryable: bool) -> None:
+    result = await perform(what)
+    assert not result.ok
+    assert result.error is not None
+    assert (result.error.type, result.error.retryable) == (error, retryable)
+
+
+async def test_a_timeout_is_the_hosts() -> None:
+    result = await perform("time", timeout=0.05)
+    assert result.error is not None
+    assert (result.error.type, result.error.message) == ("Timeout", "grant did not finish within 0.05 s")
+
+
+async def test_a_command_alone_dies_alone_and_the_next_one_runs() -> None:
+    quarantine = Quarantine()
+    try:
+        died = await perform("death", alone=True, quarantine=quarantine)
+        assert died.error is not None
+        assert died.error.type == "AgentCrashed"
+        assert (await perform("gold", alone=True, quarantine=quarantine)).output == {"value": "gold"}
+        refused = await perform("refusal", alone=True, quarantine=quarantine)
+        assert refused.error is not None
+        assert (refused.error.type, refused.error.details) == ("NotToday", {"day": "Monday"})
+    finally:
+        await quarantine.stop()
