@@ -122,19 +122,20 @@ def structure_faults(definition: WorkflowDefinition) -> list[Fault]:
             message = f"{step.id!r} is already the id of steps[{index[step.id]}]; step ids must differ"
             faults.append(Fault(path=f"steps[{i}].id", code="duplicate_id", message=message))
         index.setdefault(step.id, i)
+    known = _listed(index)
     for i, step in enumerate(definition.steps):
         for j, needed in enumerate(step.depends_on):
             if needed not in index:
-                faults.append(_unknown(f"steps[{i}].depends_on[{j}]", needed, index))
+                faults.append(_unknown(f"steps[{i}].depends_on[{j}]", needed, known))
         if definition.agents is not None and step.agent_type not in definition.agents:
             message = f"{step.agent_type!r} is not in the workflow's agents: {', '.join(definition.agents) or 'none'}"
             faults.append(Fault(path=f"steps[{i}].agent_type", code="agent_not_listed", message=message))
     for step_id, needs in definition.dependencies.items():
         if step_id not in index:
-            faults.append(_unknown(f"dependencies.{step_id}", step_id, index))
+            faults.append(_unknown(f"dependencies.{step_id}", step_id, known))
         for j, needed in enumerate(needs):
             if needed not in index:
-                faults.append(_unknown(f"dependencies.{step_id}[{j}]", needed, index))
+                faults.append(_unknown(f"dependencies.{step_id}[{j}]", needed, known))
     return faults
 
 
@@ -164,11 +165,14 @@ def find_cycle(dependencies: Mapping[str, Iterable[str]]) -> list[str] | None:
     return None
 
 
-def _unknown(path: str, name: str, known: Iterable[str]) -> Fault:
-    names = sorted(known)
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+def _listed(names: Iterable[str], most: int = 20) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
+
+
+def _unknown(path: str, name: str, known: str) -> Fault:
     return Fault(
-        path=path, code="unknown_step", message=f"{name!r} is no step of this workflow; its steps are: {shown}"
+        path=path, code="unknown_step", message=f"{name!r} is no step of this workflow; its steps are: {known}"
     )
 
 

@@ -44,7 +44,7 @@ def order_by(merit: Floats, breaker: Floats, scale: float = 1.0, rows: list[int]
     start = 0
     while start < len(ordered):
         best = merit[ordered[start]]
-        end = start
+        end = start + 1
         while end < len(ordered) and best - merit[ordered[end]] <= TIE * scale:
             end += 1
         placed.extend(sorted(ordered[start:end], key=lambda row: (-round(float(breaker[row]), 12), row)))

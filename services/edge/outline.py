@@ -8,7 +8,7 @@ from typing import Any
 from cachetools import LRUCache
 
 from contracts.workflow import WorkflowDefinition
-from services.runtime.dependencies import effective_dependencies
+from services.runtime.definitions.dependencies import effective_dependencies
 from services.runtime.store.base import Store
 
 KEPT_STEPS = 100_000

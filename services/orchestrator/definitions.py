@@ -12,7 +12,7 @@ from contracts.topology import Queue
 from contracts.workflow import Fault, WorkflowDefinition, content_hash
 from services.orchestrator.catalogue import Catalogue
 from services.orchestrator.engine import Limits, Plan, execution_plan
-from services.runtime.lint import lint
+from services.runtime.definitions.lint import lint
 from services.runtime.service import Refusal
 from services.runtime.store.base import Store, StoreError
 

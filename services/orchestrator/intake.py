@@ -19,8 +19,8 @@ from services.orchestrator.mailbox import Item, Mailbox, Outcome, Receipt
 from services.orchestrator.outgoing import BatchSizes
 from services.orchestrator.payloads import INLINE_LIMIT, reference
 from services.orchestrator.workflows import Workflows
+from services.runtime.definitions.json_values import JsonCopy
 from services.runtime.envelope_codec import Outgoing
-from services.runtime.json_values import JsonCopy
 from services.runtime.service import Received, Refusal
 
 

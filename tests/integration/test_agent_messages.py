@@ -7,11 +7,11 @@ import pytest
 from pydantic import BaseModel
 
 from services.runtime.agent import BaseAgent
-from services.runtime.agent_host import agent_service
 from services.runtime.bus.base import UnroutableMessage
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
 from services.runtime.capability import CapabilityError, capability
+from services.runtime.hosting.host import agent_service
 from services.runtime.service import Service
 from services.runtime.settings import Protocol, Settings
 from tests.support.memory_store import MemoryStore

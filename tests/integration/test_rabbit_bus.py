@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import aio_pika
 import pytest
@@ -48,6 +49,15 @@ async def until_published(bus: RabbitBus, message: Frame) -> None:
                 return await bus.publish([message])
             except BusUnavailable:
                 await asyncio.sleep(0.1)
+
+
+async def only_these_go_on(tasks: set[asyncio.Task[Any]]) -> None:
+    """aio-pika's last callbacks end a moment after its connection is closed."""
+    for _ in range(500):
+        if asyncio.all_tasks() <= tasks:
+            break
+        await asyncio.sleep(0.01)
+    assert asyncio.all_tasks() - tasks == set()
 
 
 async def test_everything_goes_on_after_the_broker_was_restarted(own_rabbit: Server, world: World) -> None:
@@ -217,7 +227,8 @@ async def test_starting_waits_for_the_broker(own_rabbit: Server, world: World) -
     await inbox.wait_for(1)
 
 
-async def test_starting_can_be_given_up(world: World) -> None:
+async def test_starting_can_be_given_up() -> None:
+    before = asyncio.all_tasks()
     bus = RabbitBus(f"amqp://guest:guest@127.0.0.1:{free_port()}/")
     starting = asyncio.create_task(bus.start())
     await asyncio.sleep(0.3)
@@ -226,6 +237,22 @@ async def test_starting_can_be_given_up(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     await bus.close()
+    await only_these_go_on(before)
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 60, 4))
+async def test_giving_up_at_any_moment_leaves_nothing_behind(own_rabbit: Server, milliseconds: int) -> None:
+    own_rabbit.start()
+    before = asyncio.all_tasks()
+    bus = RabbitBus(own_rabbit.url)
+    starting = asyncio.create_task(bus.start())
+    await asyncio.sleep(milliseconds / 1000)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    if starting.cancelled():
+        assert not bus.connected
+    await bus.close()
+    await only_these_go_on(before)
 
 
 @pytest.mark.parametrize("leave", [lambda bus: bus.stop_consuming(), lambda bus: bus.close()])

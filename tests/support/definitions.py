@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.agents import AgentDescriptor, Capability
 from contracts.workflow import Fault
-from services.runtime.lint import lint
+from services.runtime.definitions.lint import lint
 
 
 class Inline(BaseModel):

@@ -18,7 +18,7 @@ from services.orchestrator.engine.fold import fold
 from services.orchestrator.engine.kinds import kind_of
 from services.orchestrator.engine.messages import Cancel, Decision, EngineMessage, Start, UnknownExecution, cause_of
 from services.orchestrator.engine.state import Draft, ExecutionState, StepsView
-from services.runtime.expressions import ExpressionError
+from services.runtime.definitions.expressions import ExpressionError
 
 
 def advance(state: ExecutionState, message: EngineMessage, now: float, *, position: int = 0) -> Decision:
@@ -132,9 +132,7 @@ def _verdict(state: ExecutionState, step_id: str) -> list[Event]:
     if planned.when is None:
         return []
     try:
-        holds = planned.when.evaluate(StepsView(state), state.inputs or {})
-        if not isinstance(holds, bool):
-            raise ExpressionError(f"the condition {planned.when.source!r} gave {holds!r}, not true or false")
+        holds = planned.when.holds(StepsView(state), state.inputs or {})
     except ExpressionError as error:
         return [StepFailed(step=step_id, attempt=0, error=StepError(type="ExpressionError", message=str(error)))]
     return [] if holds else [StepSkipped(step=step_id, reason=f"condition false: {planned.when.source}")]

@@ -23,8 +23,8 @@ from contracts.topology import shard_key
 from services.orchestrator.engine.messages import Command
 from services.orchestrator.engine.retry import backoff, may_retry
 from services.orchestrator.engine.state import ExecutionState, StepsView
-from services.runtime.expressions import ExpressionError
-from services.runtime.references import UnresolvedReference
+from services.runtime.definitions.expressions import ExpressionError
+from services.runtime.definitions.references import UnresolvedReference
 
 # A command that was sent again this often after restarts may be what kills the process: it runs alone from then on.
 RESTARTS_BEFORE_QUARANTINE = 2

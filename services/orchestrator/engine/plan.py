@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from contracts.workflow import StepDefinition, WorkflowDefinition
-from services.runtime.dependencies import effective_dependencies
-from services.runtime.expressions import Expression
-from services.runtime.references import CompiledInputs, compile_inputs
+from services.runtime.definitions.dependencies import CompiledStep, compile_steps, dependencies_of
+from services.runtime.definitions.expressions import Expression
+from services.runtime.definitions.references import CompiledInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,16 @@ class Plan:
 
 def execution_plan(definition: WorkflowDefinition, limits: Limits) -> Plan:
     """Plan a definition that has passed validation, in time linear in its steps and dependencies."""
-    needs = effective_dependencies(definition)
+    compiled = compile_steps(definition)
+    needs = dependencies_of(definition, compiled)
     dependents: dict[str, list[str]] = {step.id: [] for step in definition.steps}
     for step_id, needed in needs.items():
         for other in needed:
             dependents[other].append(step_id)
     by_id = {step.id: step for step in definition.steps}
     planned = {
-        step_id: _planned(by_id[step_id], needs[step_id], by_id, limits) for step_id in _ordered(needs, dependents)
+        step_id: _planned(by_id[step_id], compiled[step_id], needs[step_id], limits)
+        for step_id in _ordered(needs, dependents)
     }
     return Plan(
         definition=definition,
@@ -63,15 +65,13 @@ def execution_plan(definition: WorkflowDefinition, limits: Limits) -> Plan:
     )
 
 
-def _planned(
-    step: StepDefinition, needs: tuple[str, ...], by_id: Mapping[str, StepDefinition], limits: Limits
-) -> PlannedStep:
+def _planned(step: StepDefinition, compiled: CompiledStep, needs: tuple[str, ...], limits: Limits) -> PlannedStep:
     timeout = step.timeout or limits.default_timeout
     return PlannedStep(
         definition=step,
         needs=needs,
-        inputs=compile_inputs(step.inputs, by_id),
-        when=Expression.parse(step.when) if step.when is not None else None,
+        inputs=compiled.inputs,
+        when=compiled.when,
         timeout=timeout,
         lease=timeout + limits.lease,
     )

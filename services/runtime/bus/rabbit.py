@@ -32,7 +32,8 @@ from services.runtime.bus.rabbit_topology import declare_queue, exchange_of
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = 15  # seconds; a connection that is silent for about three times that counts as lost
-ANSWER_TIMEOUT = 5.0  # seconds for connecting, declaring, closing
+ANSWER_TIMEOUT = 10.0  # seconds for connecting, declaring, consuming
+CLOSE_TIMEOUT = 5.0
 RECONNECT_INTERVAL = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 PIPELINE = 500  # frames under way to the broker at a time
@@ -192,7 +193,7 @@ class RabbitBus(Bus):
             self._subscriptions.pop(subscription, None)
 
     async def _begin(self) -> None:
-        self._connection = await self._broker.connect()
+        self._connection = await self._connect()
         for exchange in Exchange:
             declared = await self._broker.declare_exchange(exchange_of(exchange))
             self._publishing = cast(RobustChannel, declared.channel)
@@ -202,6 +203,15 @@ class RabbitBus(Bus):
         self._broker.running = True
         self._watch = asyncio.get_running_loop().create_task(self._watch_recovery(self._connection))
         log.info("connected to RabbitMQ", url=self._where)
+
+    async def _connect(self) -> RobustConnection:
+        connecting = asyncio.ensure_future(self._broker.connect())
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # Cancelled itself, aio-pika would go on connecting behind our back.
+            await asyncio.gather(connecting, return_exceptions=True)
+            raise
 
     async def _watch_recovery(self, connection: RobustConnection) -> None:
         """Break off a recovery that hangs. aio-pika waits without limit for each answer of the broker while it
@@ -227,9 +237,10 @@ class RabbitBus(Bus):
         for subscription in self._subscriptions:
             subscription.forget()
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 if publishing is not None and not publishing.is_closed:
-                    # Its answer comes behind every settlement that is still being written.
+                    # Its answer comes when the broker has read every settlement written before. A quorum queue takes
+                    # 32 of them ahead; what is beyond that may be delivered again.
                     await publishing.close()
                 if connection is not None:
                     await connection.close()

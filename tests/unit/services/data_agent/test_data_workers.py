@@ -78,6 +78,25 @@ def test_work_that_ignores_its_interrupt_is_killed(workers, monkeypatch) -> None
     assert ask(workers, "SELECT 1 AS n") == [{"n": 1}]
 
 
+def test_a_process_that_answers_nothing_any_more_is_killed(workers, monkeypatch) -> None:
+    monkeypatch.setattr("services.data_agent.workers.GRACE_SECONDS", 0.2)
+    ask(workers, "SELECT 1")
+    (pid,) = workers.process_ids
+    os.kill(pid, signal.SIGSTOP)
+    codes: list[str] = []
+
+    def job() -> None:
+        with pytest.raises(CapabilityError) as caught:
+            ask(workers, "SELECT 1", 0.1)
+        codes.append(caught.value.code)
+
+    thread = threading.Thread(target=job, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert codes == ["QueryTimeout"]
+    assert gone(pid)
+
+
 def test_a_process_that_dies_under_a_job_is_told_and_replaced(workers) -> None:
     ask(workers, "SELECT 1")
     (pid,) = workers.process_ids

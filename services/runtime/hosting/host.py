@@ -15,10 +15,10 @@ from services.runtime.agent import BaseAgent
 from services.runtime.bus.base import Bus, BusError
 from services.runtime.capability import CapabilityError
 from services.runtime.envelope_codec import Outgoing
-from services.runtime.performer import Performer
-from services.runtime.quarantine import Quarantine
+from services.runtime.hosting.performer import Performer
+from services.runtime.hosting.quarantine import Quarantine
+from services.runtime.hosting.results import Finished, ResultSender, Work
 from services.runtime.requests import Requests
-from services.runtime.results import Finished, ResultSender, Work
 from services.runtime.service import Outbox, Received, Resource, Route, Service
 from services.runtime.settings import Settings
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from contracts.execution import StepCommand, StepResult
 from services.runtime.agent import BaseAgent
 from services.runtime.capability import CapabilityError, capability
-from services.runtime.performer import LARGEST_OUTPUT, Performer
-from services.runtime.quarantine import Quarantine
+from services.runtime.hosting.performer import LARGEST_OUTPUT, Performer
+from services.runtime.hosting.quarantine import Quarantine
 
 
 class Wish(BaseModel):

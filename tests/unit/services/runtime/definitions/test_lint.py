@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from contracts.workflow import WorkflowDefinition
-from services.runtime.dependencies import effective_dependencies
-from services.runtime.lint import MAX_CYCLES, lint
+from services.runtime.definitions.dependencies import effective_dependencies
+from services.runtime.definitions.lint import MAX_CYCLES, lint
 from tests.support.definitions import AGENTS, agent, faults, only, places, step, workflow
 
 PER_STEP = {

@@ -19,9 +19,9 @@ from contracts.workflow import (
     StepDefinition,
     WorkflowDefinition,
 )
-from services.runtime.expressions import shortened
-from services.runtime.input_paths import Key, render_path
-from services.runtime.json_values import JsonCopy
+from services.runtime.definitions.expressions import shortened
+from services.runtime.definitions.input_paths import Key, render_path
+from services.runtime.definitions.json_values import JsonCopy
 
 _MODELS: Mapping[tuple[str, ...], type[BaseModel]] = {
     (): WorkflowDefinition,
@@ -72,8 +72,10 @@ def _counts_the_faulty(error: ErrorDetails) -> bool:
 def _in_inputs(paths: Iterable[tuple[Key, ...]]) -> dict[int, list[tuple[Key, ...]]]:
     found: dict[int, list[tuple[Key, ...]]] = {}
     for path in paths:
-        if len(path) > 3 and path[0] == "steps" and isinstance(path[1], int) and path[2] == "inputs":
-            found.setdefault(path[1], []).append(path[3:])
+        match path:
+            # Inputs that are a list have a stand-in, in which none of their places exists: only names go on.
+            case ("steps", int(index), "inputs", str(), *_):
+                found.setdefault(index, []).append(path[3:])
     return found
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from contracts.workflow import MAX_INPUT_DEPTH, STEP_ID_PATTERN
-from services.runtime.cel_evaluation import keys_of
-from services.runtime.cel_syntax import BadExpression, closing_brace
-from services.runtime.expressions import Expression, ExpressionError, shortened
-from services.runtime.input_paths import Key, render_path
+from services.runtime.definitions.cel_evaluation import keys_of
+from services.runtime.definitions.cel_syntax import BadExpression, closing_brace
+from services.runtime.definitions.expressions import Expression, ExpressionError, shortened
+from services.runtime.definitions.input_paths import Key, render_path
 
 __all__ = ["BadReference", "CompiledInputs", "Location", "UnresolvedReference", "compile_inputs"]
 

@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
-from services.runtime.expressions import shortened
-from services.runtime.input_paths import Key
+from services.runtime.definitions.expressions import shortened
+from services.runtime.definitions.input_paths import Key
 
 Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError]]
 

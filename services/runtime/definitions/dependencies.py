@@ -1,11 +1,11 @@
 """Who waits for whom: what a definition declares, and what its references and conditions imply."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from contracts.workflow import StepDefinition, WorkflowDefinition
-from services.runtime.expressions import BadExpression, Expression
-from services.runtime.references import CompiledInputs, compile_inputs
+from services.runtime.definitions.expressions import BadExpression, Expression
+from services.runtime.definitions.references import CompiledInputs, compile_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,26 @@ def compile_step(step: StepDefinition, step_ids: Collection[str]) -> CompiledSte
         return CompiledStep(inputs, None, problem)
 
 
-def effective_dependencies(definition: WorkflowDefinition) -> dict[str, tuple[str, ...]]:
-    """Step id -> ids it waits for: those declared, then those that its inputs and its condition name.
-
-    In time linear in the definition's size. Steps keep the definition's order.
+def compile_steps(definition: WorkflowDefinition) -> dict[str, CompiledStep]:
+    """Every step of a definition that has passed validation, by id, in the definition's order.
 
     Raises:
         BadExpression: a condition that cannot be parsed; the definition was never validated.
     """
+    step_ids = {step.id for step in definition.steps}
+    compiled = {step.id: compile_step(step, step_ids) for step in definition.steps}
+    for step in compiled.values():
+        if step.when_problem is not None:
+            raise step.when_problem
+    return compiled
+
+
+def dependencies_of(definition: WorkflowDefinition, compiled: Mapping[str, CompiledStep]) -> dict[str, tuple[str, ...]]:
+    """Step id -> ids it waits for: those declared, then those that its inputs and its condition name."""
     declared = definition.declared_dependencies()
-    found: dict[str, tuple[str, ...]] = {}
-    for step in definition.steps:
-        compiled = compile_step(step, declared.keys())
-        if compiled.when_problem is not None:
-            raise compiled.when_problem
-        found[step.id] = tuple(dict.fromkeys((*declared[step.id], *compiled.implied)))
-    return found
+    return {step_id: tuple(dict.fromkeys((*declared[step_id], *step.implied))) for step_id, step in compiled.items()}
+
+
+def effective_dependencies(definition: WorkflowDefinition) -> dict[str, tuple[str, ...]]:
+    """The same for a definition that is not compiled yet; in time linear in its size."""
+    return dependencies_of(definition, compile_steps(definition))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from contracts.workflow import MAX_INPUT_DEPTH, Fault
-from services.runtime.expressions import shortened
-from services.runtime.input_paths import Key, render_path
+from services.runtime.definitions.expressions import shortened
+from services.runtime.definitions.input_paths import Key, render_path
 
 MAX_VALUES = 1_000_000
 LEVELS_ABOVE_INPUTS = 3  # the definition, its steps, the step

@@ -11,8 +11,8 @@ from typing import Any
 
 import cel
 
-from services.runtime.cel_analysis import HOOK, Analysis, Macro, Part, Path
-from services.runtime.cel_values import ValueFault, to_json, weigh
+from services.runtime.definitions.cel_analysis import HOOK, Analysis, Macro, Part, Path
+from services.runtime.definitions.cel_values import ValueFault, to_json, weigh
 
 # About a microsecond each, three at the worst, where it was measured.
 WORK_LIMIT = 1_000_000

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from services.runtime.input_schema import BadSchema, InputSchema, SchemaFault, Unknown, partly_known
+from services.runtime.definitions.input_schema import BadSchema, InputSchema, SchemaFault, Unknown, partly_known
 
 ANY = Unknown("step.output", text=False)
 TEXT = Unknown("total ${x}", text=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 from contracts.agents import AgentDescriptor
 from contracts.workflow import Fault, StepDefinition, WorkflowDefinition, find_cycle, structure_faults
-from services.runtime.definition_reader import Reading, read_definition
-from services.runtime.dependencies import CompiledStep, compile_step
-from services.runtime.expressions import Expression, ExpressionError, shortened
-from services.runtime.input_paths import render_path
-from services.runtime.input_schema import BadSchema, InputSchema, Unknown, partly_known
-from services.runtime.references import BadReference, Location
+from services.runtime.definitions.definition_reader import Reading, read_definition
+from services.runtime.definitions.dependencies import CompiledStep, compile_step
+from services.runtime.definitions.expressions import Expression, ExpressionError, shortened
+from services.runtime.definitions.input_paths import render_path
+from services.runtime.definitions.input_schema import BadSchema, InputSchema, Unknown, partly_known
+from services.runtime.definitions.references import BadReference, Location
 
 MAX_CYCLES = 20
 _SHOWN_STEPS = 20

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import cel
 
-from services.runtime.cel_syntax import BadExpression, Token
+from services.runtime.definitions.cel_syntax import BadExpression, Token
 
 HOOK = "macro__"
 ROOTS = ("steps", "inputs")

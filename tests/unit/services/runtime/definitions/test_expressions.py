@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.runtime.cel_analysis import FUNCTIONS, METHODS
-from services.runtime.expressions import BadExpression, Expression, ExpressionError
+from services.runtime.definitions.cel_analysis import FUNCTIONS, METHODS
+from services.runtime.definitions.expressions import BadExpression, Expression, ExpressionError
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -250,8 +250,8 @@ def test_an_expression_is_shared_by_threads() -> None:
 
 KILLERS = """
 import sys, threading
-from services.runtime.expressions import BadExpression, Expression, ExpressionError
-from services.runtime.cel_syntax import MAX_CHAIN, MAX_NESTING, MAX_OPERATORS
+from services.runtime.definitions.expressions import BadExpression, Expression, ExpressionError
+from services.runtime.definitions.cel_syntax import MAX_CHAIN, MAX_NESTING, MAX_OPERATORS
 
 def build(n, chain, nesting, operators):
     yield "steps" + ".a" * chain
@@ -313,7 +313,7 @@ def test_the_librarys_panics_are_caught() -> None:
     """Its panics are no Exception; a limit that was too wide must still not end the service."""
     program = (
         "import cel\n"
-        "from services.runtime.cel_evaluation import is_the_librarys\n"
+        "from services.runtime.definitions.cel_evaluation import is_the_librarys\n"
         "try:\n    cel.compile('(' * 100_000 + '1' + ')' * 100_000)\n"
         "except BaseException as error:\n    print(isinstance(error, Exception), is_the_librarys(error))\n"
     )

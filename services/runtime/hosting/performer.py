@@ -16,7 +16,7 @@ from contracts.execution import StepCommand, StepResult
 from contracts.history import StepError
 from services.runtime.agent import AgentStopped, BaseAgent
 from services.runtime.capability import CapabilityError
-from services.runtime.quarantine import AgentCrashed, Quarantine
+from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
 
 log = structlog.get_logger(__name__)
 

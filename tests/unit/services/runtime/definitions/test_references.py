@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.workflow import MAX_INPUT_DEPTH
-from services.runtime.expressions import BadExpression, ExpressionError
-from services.runtime.input_paths import render_path
-from services.runtime.references import BadReference, CompiledInputs, UnresolvedReference, compile_inputs
+from services.runtime.definitions.expressions import BadExpression, ExpressionError
+from services.runtime.definitions.input_paths import render_path
+from services.runtime.definitions.references import BadReference, CompiledInputs, UnresolvedReference, compile_inputs
 
 STEPS: dict[str, Any] = {
     "load": {

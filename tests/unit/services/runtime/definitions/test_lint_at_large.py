@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.workflow import MAX_STEPS, WorkflowDefinition
-from services.runtime.dependencies import effective_dependencies
-from services.runtime.lint import lint
+from services.runtime.definitions.dependencies import effective_dependencies
+from services.runtime.definitions.lint import lint
 from tests.support.definitions import AGENTS, faults, layered, only, step, workflow
 
 

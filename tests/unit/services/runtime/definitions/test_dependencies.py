@@ -3,8 +3,8 @@
 import pytest
 
 from contracts.workflow import WorkflowDefinition
-from services.runtime.dependencies import compile_step, effective_dependencies
-from services.runtime.expressions import BadExpression
+from services.runtime.definitions.dependencies import compile_step, effective_dependencies
+from services.runtime.definitions.expressions import BadExpression
 
 
 def workflow(*steps: dict[str, object], **more: object) -> WorkflowDefinition:

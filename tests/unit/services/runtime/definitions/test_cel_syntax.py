@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.runtime.cel_syntax import (
+from services.runtime.definitions.cel_syntax import (
     MAX_BYTES,
     MAX_CHAIN,
     MAX_NESTING,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime import cel_evaluation
-from services.runtime.expressions import BadExpression, Expression, ExpressionError
+from services.runtime.definitions.expressions import BadExpression, Expression, ExpressionError
 
 STEPS: dict[str, Any] = {
     "a": {"output": {"x": 1, "l": [1, 2, 3], "m": {"z": 2, "b": 1, "k-y": 3}}, "status": "succeeded"},

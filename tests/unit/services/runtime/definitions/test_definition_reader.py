@@ -26,6 +26,8 @@ def test_what_is_no_object(raw: Any) -> None:
             ("steps[0].id", "invalid_value"), ("steps[0].agent_type", "missing_field"),
             ("steps[0].action", "missing_field")]),
         (workflow(step("a", inputs=[1])), [("steps[0].inputs", "invalid_value")]),
+        (workflow(step("a", inputs=[[float("inf")]])), [
+            ("steps[0].inputs[0][0]", "not_json"), ("steps[0].inputs", "invalid_value")]),
         (workflow(step("a", depends_on="b")), [("steps[0].depends_on", "invalid_value")]),
         (workflow(step("a", when=True)), [("steps[0].when", "invalid_value")]),
         (workflow(step("a", kind="loop")), [("steps[0].kind", "invalid_value")]),
@@ -51,7 +53,7 @@ def test_faults_of_form(raw: Any, expected: list[tuple[str, str]]) -> None:
         ),
         (workflow(step("a", retry={"attempts": 1})), "the fields are max_attempts, backoff, multiplier, max_backoff"),
         (workflow(step("a"), dependson={}), "the fields are name, description, steps, agents, dependencies"),
-        (workflow(step("a b")), "'a b' cannot be used here: letters, digits, '_' and '-', at most 64 of them"),
+        (workflow(step("a b")), "'a b' cannot be used here: letters, digits, '_' and '-', at most 128 of them"),
         (workflow(step("a", timeout=-1)), "-1 cannot be used here: input should be greater than 0"),
         (workflow(5), "5 cannot be used here: must be an object"),
         (workflow(step("a", depends_on={})), "an object cannot be used here: must be a list"),

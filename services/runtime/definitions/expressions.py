@@ -12,9 +12,9 @@ from typing import Any
 
 import cel
 
-from services.runtime.cel_analysis import analyse
-from services.runtime.cel_evaluation import Evaluation, Failure, Runnables, is_the_librarys
-from services.runtime.cel_syntax import BadExpression, checked_tokens
+from services.runtime.definitions.cel_analysis import analyse
+from services.runtime.definitions.cel_evaluation import Evaluation, Failure, Runnables, is_the_librarys
+from services.runtime.definitions.cel_syntax import BadExpression, checked_tokens
 
 __all__ = ["BadExpression", "Expression", "ExpressionError"]
 

@@ -1,0 +1,1 @@
+"""Hosting agents: commands come in, an agent performs them, results go out."""
