@@ -121,6 +121,15 @@ def test_a_lead_lost_and_regained_is_bounded_by_its_first_loss(method, matrix, w
     assert found.above in (answers[first_loss].tied or [answers[first_loss].winner])
 
 
+def test_the_rival_named_is_the_one_just_beyond_the_bound():
+    # The part of R jumps at the present weights, so several overtake at once; farther on another one leads.
+    matrix, weights = [[2, 2, 1], [3, 0, 3], [0, 0, 1], [0, 3, 1], [3, 2, 1]], [0.2, 0.4, 0.4]
+    found = decide(matrix, "vikor", weights).sensitivity["c1"]
+    assert (found.highest, found.above) == (0.4, "a4")
+    assert decide(matrix, "vikor", moved(weights, 1, 0.4 + 1e-6)).winner == "a4"
+    assert decide(matrix, "vikor", moved(weights, 1, 0.7)).winner == "a3"
+
+
 def test_a_single_criterion_has_nothing_to_move():
     found = decide([[1], [2]], "weighted_sum", [5]).sensitivity["c0"]
     assert (found.weight, found.lowest, found.highest) == (1.0, 1.0, 1.0)

@@ -358,6 +358,13 @@ def test_inputs_that_cannot_be_followed_are_named(decide):
     assert (answer["margins"]["z"]["lowest"], answer["margins"]["z"]["below"]) == (1.0, {"out": 0})
 
 
+def test_an_input_that_another_condition_reads_is_not_followed(decide):
+    rules = [{"when": {"x": "> 1", "y": "> x"}, "then": {"out": 1}}]
+    answer = judge(decide, {"x": 3, "y": 4}, rules)
+    assert answer["margins"] == {}
+    assert "not followed: x, y" in answer["margins_note"]
+
+
 def test_margins_speak_of_the_winner(decide):
     answer = decide(data=LOANS, table={"rules": RISK[:2]}, rank_order="lowest")
     assert answer["margins_of"] == answer["winner"] == "Ann"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.runtime import cel_evaluation
+from services.runtime.definitions import cel_evaluation
 from services.runtime.definitions.expressions import BadExpression, Expression, ExpressionError
 
 STEPS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.workflow import MAX_INPUT_DEPTH, MAX_STEPS
-from services.runtime import json_values
+from services.runtime.definitions import json_values
 from tests.support.definitions import agent, faults, only, places, step, workflow
 
 
