@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.runtime.definitions.cel_analysis import FUNCTIONS, METHODS
 from services.runtime.definitions.expressions import BadExpression, Expression, ExpressionError
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 
 RECORDS = [{"id": i, "price": i * 1.5, "tags": ["a"] * i} for i in range(5)]
 STEPS: dict[str, Any] = {

@@ -152,17 +152,17 @@ def test_workflow_validation_logic() -> None:
 
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
-    page = (Path(__file__).resolve().parents[4] / "docs" / "workflow_definitions.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[5] / "docs" / "workflow_definitions.md").read_text(encoding="utf-8")
     examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
     assert [example["name"] for example in examples] == ["choose a supplier", "three ways", "expressions"]
     assert {example["name"]: faults(example) for example in examples if faults(example)} == {}
 
 
 def test_every_code_is_documented() -> None:
-    root = Path(__file__).resolve().parents[4]
+    root = Path(__file__).resolve().parents[5]
     page = (root / "docs" / "workflow_definitions.md").read_text(encoding="utf-8")
     modules = ("lint", "definition_reader", "json_values")
-    sources = [root / "contracts/workflow.py", *(root / f"services/runtime/{name}.py" for name in modules)]
+    sources = [root / "contracts/workflow.py", *(root / f"services/runtime/definitions/{name}.py" for name in modules)]
     codes = {code for path in sources for code in re.findall(r'code="(\w+)"', path.read_text(encoding="utf-8"))}
     assert len(codes) > 10
     assert sorted(code for code in codes if f"`{code}`" not in page) == []
