@@ -60,7 +60,8 @@ def crossings(regrets: Regrets, winner: int, v: float, now: float, upward: bool)
         levels = _levels(regrets, winner, v, middle, spans)
         inside = levels[(levels >= low * (1.0 - _EDGE)) & (levels <= high * (1.0 + _EDGE))]
         yield from (float(at / (1.0 + at)) for at in np.unique(inside)[:: 1 if upward else -1])
-        # Where all S or all R meet, their part of Q jumps.
+        # Where all S or all R meet, their part of Q jumps. A quadratic may have a double root there, which comes out
+        # with half the digits only, so the kink itself is named as well.
         if 0.0 < end < np.inf and any(span.vanishes_at(end) for span in spans):
             yield end / (1.0 + end)
 

@@ -153,7 +153,7 @@ def _probe(agent_type: str) -> dict[str, Any]:
             "action": "make_decision",
             "inputs": {"data": [{"name": "a", "x": 1}, {"name": "b", "x": 2}]},
         },
-        "coordinator_agent": {"action": "aggregate", "inputs": {"items": [{"x": 1}]}},
+        "coordinator_agent": {"action": "aggregate", "inputs": {"items": [{"x": 1}], "strategy": "list"}},
         "worker": {"action": "work", "inputs": {"key": "probe"}},
     }
     return {"id": agent_type, "agent_type": agent_type, **probes[agent_type]}

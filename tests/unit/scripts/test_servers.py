@@ -1,7 +1,12 @@
 """Finding and running servers. That a RabbitMQ node stops, dies and starts again is in tests/integration."""
 
+import contextlib
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +24,8 @@ from scripts.servers import (
     free_port,
     takes_amqp_login,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_given_server_comes_first_and_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +110,30 @@ def test_a_temporary_folder_goes_with_its_server() -> None:
     with server:
         assert server.folder.exists()
     assert not server.folder.exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_is_found_ends_with_whoever_found_it(how: signal.Signals) -> None:
+    script = (
+        "import time; from scripts.servers import find_mongodb;"
+        " server = find_mongodb(own=True, containers=False); print(server.port, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as finder:
+        assert finder.stdout is not None
+        port = int(finder.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port)):
+            finder.send_signal(how)
+            finder.wait()
+    deadline = time.monotonic() + 20
+    while listens(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not listens(port)
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def test_two_nodes_share_nothing() -> None:
