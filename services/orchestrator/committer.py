@@ -20,7 +20,8 @@ from services.orchestrator.mailbox import Item, Mailbox, Outcome
 from services.orchestrator.outgoing import BatchSizes, ending, run_messages
 from services.orchestrator.payloads import INLINE_LIMIT, set_apart
 from services.orchestrator.states import Held, States
-from services.runtime.bus.base import BusUnavailable, UnroutableMessage
+from services.runtime.background import in_background, stopped
+from services.runtime.bus.base import BusError, BusUnavailable, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Outbox
 from services.runtime.store.base import Store, StoreUnavailable
@@ -79,7 +80,7 @@ class Committer:
     # ---- lifecycle
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="committer")
+        self._task = in_background(self._run(), "committer")
 
     async def stop(self) -> None:
         """Commit what is in hand, as far as the time allows; the rest stays with the broker."""
@@ -88,9 +89,7 @@ class Committer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._shutdown_timeout):
                 await self.mailbox.drained.wait()
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await stopped(self._task)
         self._task = None
 
     async def _run(self) -> None:
@@ -128,7 +127,7 @@ class Committer:
         (item,) = items
         log.error("item cannot be committed", execution_id=item.execution_id, exc_info=error)
         item.receipt.refuse("handler-failed", f"{type(error).__name__}: {error}")
-        await item.receipt.item_done()
+        await _settle([item])
 
     # ---- one commit
 
@@ -314,8 +313,17 @@ class Committer:
             else:
                 replies.append(item.answer(Outcome(item.execution_id, None, None, False, unknown=True)))
         await self._outbox.send(replies)
-        done = [item for work in works for item in work.items] + unknown
-        await asyncio.gather(*(item.receipt.item_done() for item in done))
+        await _settle([item for work in works for item in work.items] + unknown)
+
+
+async def _settle(items: list[Item]) -> None:
+    """Settle what came with the items. A delivery that cannot be settled now is committed all the same: its queue
+    gives it out again when the connection is back, and then it is a replay."""
+    for failure in await asyncio.gather(*(item.receipt.done(item.place) for item in items), return_exceptions=True):
+        if isinstance(failure, BusError):
+            log.warning("delivery not settled", error=str(failure))
+        elif isinstance(failure, BaseException):
+            raise failure
 
 
 async def _nothing() -> None:

@@ -78,8 +78,8 @@ class Intake:
             if result.started_at and result.finished_at and not result.cached:
                 self._sizes.observe(message.agent_type, message.action, result.finished_at - result.started_at)
         items = [
-            Item(result.execution_id, _with_reference(received, result), receipt, size=share)
-            for result in message.results
+            Item(result.execution_id, _with_reference(received, result), receipt, size=share, place=place)
+            for place, result in enumerate(message.results)
         ]
         if items:
             self._mailbox.put(*items)
@@ -90,7 +90,9 @@ class Intake:
         wake_ups = received.message.wake_ups
         receipt = Receipt(received.delivery, len(wake_ups))
         if wake_ups:
-            self._mailbox.put(*(Item(wake_up.execution_id, wake_up, receipt) for wake_up in wake_ups))
+            self._mailbox.put(
+                *(Item(wake_up.execution_id, wake_up, receipt, place=place) for place, wake_up in enumerate(wake_ups))
+            )
         else:
             await received.delivery.ack()
 

@@ -17,15 +17,18 @@ class Receipt:
 
     def __init__(self, delivery: Delivery | None, items: int) -> None:
         self._delivery = delivery
-        self._open = items
+        self._open = set(range(items))
         self._refusal: tuple[str, str] | None = None
 
     def refuse(self, reason: str, detail: str) -> None:
         """Have the delivery dead-lettered instead of acked: an item in it could not be handled."""
         self._refusal = (reason, detail)
 
-    async def item_done(self) -> None:
-        self._open -= 1
+    async def done(self, place: int) -> None:
+        """The item at ``place`` (from 0) is done; saying so twice changes nothing."""
+        if place not in self._open:
+            return
+        self._open.discard(place)
         if self._open or self._delivery is None:
             return
         if self._refusal is None:
@@ -52,7 +55,7 @@ Answer = Callable[[Outcome], Outgoing[Any]]
 @dataclass(frozen=True, slots=True)
 class Item:
     """One engine message for one execution. ``plan`` comes with a start; ``answer`` where a reply was asked for;
-    ``size`` is roughly the bytes it adds to an entry."""
+    ``size`` is roughly the bytes it adds to an entry, ``place`` the item's position in its delivery."""
 
     execution_id: str
     message: EngineMessage
@@ -60,6 +63,7 @@ class Item:
     plan: Plan | None = None
     answer: Answer | None = None
     size: int = 200
+    place: int = 0
 
 
 class Mailbox:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
+from pydantic_core import to_json
 
 from contracts.history import ExecutionStarted, ExecutionStatus, LogEntry
 from services.orchestrator.definitions import Definitions
@@ -97,4 +98,5 @@ def _folded(execution_id: str, plan: Plan, entries: list[LogEntry]) -> Held:
     held = Held(ExecutionState(execution_id, plan), fresh=True)
     for entry in entries:
         fold_entry(held.state, entry)
+        held.payload_bytes += sum(len(to_json(event)) for event in entry.events)
     return held

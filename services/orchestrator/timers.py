@@ -1,7 +1,6 @@
 """Timers: headers that are due, published as messages to their executions' shards. Firing twice changes nothing."""
 
 import asyncio
-import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -11,6 +10,7 @@ from cachetools import TTLCache
 
 from contracts.execution import WakeExecutions, WakeUp
 from contracts.topology import shard_key
+from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Outbox
@@ -34,10 +34,10 @@ class Timers:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="timers")
+        self._task = in_background(self._run(), "timers")
 
     async def stop(self) -> None:
-        await _cancelled(self._task)
+        await stopped(self._task)
 
     async def fire(self) -> int:
         """Publish what is due now; returns how many executions that were."""
@@ -72,10 +72,10 @@ class Recovery:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="recovery")
+        self._task = in_background(self._run(), "recovery")
 
     async def stop(self) -> None:
-        await _cancelled(self._task)
+        await stopped(self._task)
 
     async def _run(self) -> None:
         started_at = self._clock()
@@ -105,10 +105,3 @@ def wake_messages(wake_ups: Iterable[WakeUp]) -> list[WakeExecutions]:
     for wake_up in wake_ups:
         shards[shard_key(wake_up.execution_id)].append(wake_up)
     return [WakeExecutions(reply_key=key, wake_ups=tuple(some)) for key, some in shards.items()]
-
-
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -1,7 +1,6 @@
 """AgentHost: the service that runs the agents of one type. Every agent service is one of these."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from contracts.agents import AgentAnnounced, AgentMail, AgentReply, AgentStatus
 from contracts.envelope import new_id
 from contracts.execution import RunSteps, StepCommand
 from services.runtime.agent import BaseAgent
+from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import Bus, BusError
 from services.runtime.capability import CapabilityError
 from services.runtime.envelope_codec import Outgoing
@@ -126,13 +126,10 @@ class Announcer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="announcer")
+        self._task = in_background(self._run(), "announcer")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stopped(self._task)
 
     async def _run(self) -> None:
         descriptor = self._agents.any.describe()

@@ -82,8 +82,8 @@ class Performer:
         )
 
     def _cache_key(self, agent: BaseAgent, action: str, command: StepCommand) -> str:
-        named = [agent.agent_id if agent.config.get("named") else "", agent.config, action, command.inputs]
-        return hashlib.sha256(to_json([self._agent_type, *named], fallback=str)).hexdigest()
+        what = [self._agent_type, agent.config, action, command.inputs]
+        return hashlib.sha256(to_json(what, fallback=str)).hexdigest()
 
 
 def _size(output: Any, action: str) -> int:
@@ -107,10 +107,7 @@ def _fault(error: Exception, action: str, command: StepCommand) -> StepError:
     match error:
         case CapabilityError():
             return StepError(
-                type=error.code,
-                message=str(error)[:_LONGEST_MESSAGE],
-                retryable=error.retryable,
-                details=_bounded(error.details),
+                type=error.code, message=_text(error), retryable=error.retryable, details=_bounded(error.details)
             )
         case AgentCrashed():
             return StepError(type="AgentCrashed", message=str(error), retryable=True)
@@ -121,10 +118,20 @@ def _fault(error: Exception, action: str, command: StepCommand) -> StepError:
             return StepError(type="Timeout", message=message, retryable=True)
         case _:
             log.error("capability raised", action=action, command=command.id, exc_info=error)
-            return StepError(type=type(error).__name__, message=str(error)[:_LONGEST_MESSAGE], retryable=True)
+            return StepError(type=type(error).__name__, message=_text(error), retryable=True)
+
+
+def _text(error: Exception) -> str:
+    """The error's message, cut to length, without what no encoding of text can hold."""
+    return str(error)[:_LONGEST_MESSAGE].encode(errors="replace").decode()
 
 
 def _bounded(details: Any) -> Any:
-    if details is None or len(to_json(details, fallback=str)) <= _LARGEST_DETAILS:
-        return details
-    return {"left_out": f"details over {_LARGEST_DETAILS} bytes"}
+    """Details as JSON that can be sent, whatever an agent put into them."""
+    try:
+        encoded = to_json(details, fallback=str)
+    except ValueError:
+        return {"left_out": "details that are no JSON"}
+    if len(encoded) > _LARGEST_DETAILS:
+        return {"left_out": f"details over {_LARGEST_DETAILS} bytes"}
+    return from_json(encoded)

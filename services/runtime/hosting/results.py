@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from contracts.execution import StepResult, StepResults
+from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Outbox, Received
@@ -59,7 +60,7 @@ class ResultSender:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="results")
+        self._task = in_background(self._run(), "results")
 
     async def stop(self) -> None:
         if self._task is None:
@@ -67,9 +68,8 @@ class ResultSender:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_timeout):
                 await self._drained.wait()
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await stopped(self._task)
+        self._task = None
 
     def put(self, finished: Finished) -> None:
         self._waiting.append(finished)
