@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 
-from contracts.execution import ExecutionsAdvanced, StepResult
+from contracts.execution import ExecutionsAdvanced, RunSteps, StepCommand, StepResult
 from contracts.history import Event, Header, LogEntry, StepError, StepStatus
-from services.orchestrator.engine import Command, Decision, advance, fold
+from services.orchestrator.engine import Command, Decision, UnknownExecution, advance, fold
 from services.orchestrator.mailbox import Item, Mailbox, Outcome
 from services.orchestrator.outgoing import BatchSizes, ending, run_messages
 from services.orchestrator.payloads import INLINE_LIMIT, set_apart
@@ -24,13 +24,13 @@ from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError, BusUnavailable, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Outbox
-from services.runtime.store.base import Store, StoreUnavailable
+from services.runtime.store.base import Store, StoreError, StoreUnavailable, Unstorable
 
 log = structlog.get_logger(__name__)
 
 BATCH_LIMIT = 256
 ENTRY_BYTES = 6 * 1024 * 1024  # under the 8 MB that an entry may have, with room for what is not counted
-ENTRIES_PER_EVENT = 100
+EVENT_BYTES = 4 * 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
@@ -47,6 +47,12 @@ class Work:
     woken: bool = False
     outcomes: list[Outcome] = field(default_factory=list)
     entry: LogEntry | None = None
+    size: int = 0
+    wake_before: float | None = None
+
+    def add(self, item: Item, outcome: Outcome) -> None:
+        self.items.append(item)
+        self.outcomes.append(outcome)
 
 
 class Committer:
@@ -126,7 +132,11 @@ class Committer:
             return
         (item,) = items
         log.error("item cannot be committed", execution_id=item.execution_id, exc_info=error)
-        item.receipt.refuse("handler-failed", f"{type(error).__name__}: {error}")
+        if isinstance(error, StoreError) and not isinstance(error, Unstorable):
+            await self._sleep(_LONGEST_PAUSE / 10)
+            item.receipt.give_back()  # the store refuses for now: full, locked, or newer than this service
+        else:
+            item.receipt.refuse("handler-failed", f"{type(error).__name__}: {error}")
         await _settle([item])
 
     # ---- one commit
@@ -144,7 +154,8 @@ class Committer:
         groups: dict[str, list[Item]] = {}
         for item in batch:
             groups.setdefault(item.execution_id, []).append(item)
-        starting = {item.execution_id: item.plan for item in batch if item.plan is not None}
+        # The first start of an id decides what it is a start of; another body is a conflict, not another plan.
+        starting = {item.execution_id: item.plan for item in reversed(batch) if item.plan is not None}
         held = await self._states.get(groups, starting)
         works = {execution_id: self._decide(held[execution_id], groups[execution_id]) for execution_id in held}
         # An append would reveal a stale cache; "nothing to do" would not, so it is said of fresh state only.
@@ -161,14 +172,17 @@ class Committer:
 
     def _decide(self, held: Held, items: list[Item]) -> Work:
         """Apply the items to the state, as many as one entry has room for."""
-        work = Work(held)
+        work = Work(held, wake_before=held.state.wake_at)
         state, now = held.state, self._clock()
-        size = 0
         for item in items:
-            size += min(item.size, INLINE_LIMIT)
-            if size > ENTRY_BYTES and work.items:
+            if work.size > ENTRY_BYTES:
                 break
-            decision = advance(state, item.message, now, position=len(work.applied))
+            work.size += min(item.size, INLINE_LIMIT)
+            try:
+                decision = advance(state, item.message, now, position=len(work.applied))
+            except UnknownExecution:
+                work.add(item, Outcome(item.execution_id, None, None, False, unknown=True))
+                continue
             for event in decision.events:
                 fold(state, event, cause=decision.cause, n=state.n + 1, at=now)
             self._note(work, item, decision)
@@ -185,7 +199,6 @@ class Committer:
 
     def _note(self, work: Work, item: Item, decision: Decision) -> None:
         state = work.held.state
-        work.items.append(item)
         work.woken |= decision.cause.startswith("wake:")
         work.commands += [command for command in decision.commands if not self._was_sent(work.held, command.entry_n)]
         work.ended |= decision.ended and not self._was_sent(work.held, state.end_n)
@@ -193,13 +206,10 @@ class Committer:
             work.applied.append(decision.cause)
             work.events += decision.events
             work.held.payload_bytes += item.size
-        elif decision.conflict and item.answer is None:
-            item.receipt.refuse("refused", f"execution {item.execution_id!r} was started with another body")
         elif isinstance(item.message, StepResult):
             log.info("result changed nothing", execution_id=item.execution_id, step=item.message.step)
-        work.outcomes.append(
-            Outcome(item.execution_id, state.workflow_id, state.status, bool(decision.events), decision.conflict)
-        )
+        changed = bool(decision.events)
+        work.add(item, Outcome(item.execution_id, state.workflow_id, state.status, changed, decision.conflict))
 
     def _was_sent(self, held: Held, entry_n: int) -> bool:
         return entry_n in held.confirmed
@@ -256,64 +266,66 @@ class Committer:
         for work in works:
             if work.entry is not None:
                 work.held.confirmed.add(work.entry.n)
-
-    async def _publish(self, works: list[Work]) -> None:
-        commands = {command.command.id: command for work in works for command in work.commands}
-        messages: list[Outgoing[Any]] = []
-        named: list[Outgoing[Any]] = []
-        for run in run_messages(commands.values(), self._sizes):
-            (messages if run.agent_id is None else named).append(Outgoing(run, correlation_id=_shared(run.commands)))
-        messages += [
-            Outgoing(ending(work.held.state), correlation_id=work.held.state.correlation_id)
-            for work in works
-            if work.ended
-        ]
-        messages += [
+        # Who is told "accepted" may rely on the header too: over a bus that keeps nothing, recovery reads headers.
+        await self._outbox.send(
             item.answer(outcome)
             for work in works
             for item, outcome in zip(work.items, work.outcomes, strict=True)
             if item.answer is not None
-        ]
-        messages += [Outgoing(event) for event in _advanced(works)]
-        await self._outbox.send(messages)
-        for outgoing in named:
-            await self._send_to_named(outgoing)
+        )
 
-    async def _send_to_named(self, outgoing: Outgoing[Any]) -> None:
+    async def _publish(self, works: list[Work]) -> None:
+        commands = {command.command.id: command for work in works for command in work.commands}
+        runs = [
+            Outgoing(run, correlation_id=_shared(run.commands)) for run in run_messages(commands.values(), self._sizes)
+        ]
+        told: list[Outgoing[Any]] = [
+            Outgoing(ending(work.held.state), correlation_id=work.held.state.correlation_id)
+            for work in works
+            if work.ended
+        ]
+        told += [Outgoing(event) for event in _advanced(works)]
+        anyone = [run for run in runs if run.message.agent_id is None]
+        named = [run for run in runs if run.message.agent_id is not None]
+        try:
+            await self._outbox.send([*anyone, *told])
+        except UnroutableMessage:
+            # A queue was deleted. Everything else went out; sent again, a command is the same attempt.
+            named += anyone
+        await asyncio.gather(*(self._send_or_fail(run) for run in named))
+
+    async def _send_or_fail(self, run: Outgoing[RunSteps]) -> None:
         """Work for an agent that nobody runs fails by name, instead of waiting for a lease to run out."""
         try:
-            await self._outbox.send([outgoing])
+            await self._outbox.send([run])
         except UnroutableMessage as error:
             fault = StepError(type="UnroutableMessage", message=str(error), retryable=True)
-            self.mailbox.put(
-                *(
-                    Item(
-                        command.execution_id,
-                        StepResult(
-                            result_id=f"unroutable/{command.id}",
-                            execution_id=command.execution_id,
-                            step=command.step,
-                            attempt=command.attempt,
-                            ok=False,
-                            error=fault,
-                        ),
-                    )
-                    for command in outgoing.message.commands
-                )
-            )
+            self.mailbox.put(*(_failed(command, fault) for command in run.message.commands))
 
     # ---- (3) ack
 
     async def _acknowledge(self, works: list[Work], unknown: list[Item]) -> None:
-        replies = []
-        for item in unknown:
-            detail = f"no execution {item.execution_id!r} has been started"
-            if item.answer is None:
-                item.receipt.refuse("unknown-execution", detail)
-            else:
-                replies.append(item.answer(Outcome(item.execution_id, None, None, False, unknown=True)))
-        await self._outbox.send(replies)
-        await _settle([item for work in works for item in work.items] + unknown)
+        outcomes = [pair for work in works for pair in zip(work.items, work.outcomes, strict=True)]
+        never_started = [(item, Outcome(item.execution_id, None, None, False, unknown=True)) for item in unknown]
+        await self._outbox.send(item.answer(outcome) for item, outcome in never_started if item.answer is not None)
+        for item, outcome in (*outcomes, *never_started):
+            if item.answer is None and outcome.unknown:
+                item.receipt.refuse("unknown-execution", f"no execution {item.execution_id!r} has been started")
+            elif item.answer is None and outcome.conflict:
+                item.receipt.refuse("refused", f"execution {item.execution_id!r} was started with another body")
+        await _settle([item for item, _ in (*outcomes, *never_started)])
+
+
+def _failed(command: StepCommand, error: StepError) -> Item:
+    result = StepResult(
+        result_id=f"unroutable/{command.id}",
+        execution_id=command.execution_id,
+        step=command.step,
+        attempt=command.attempt,
+        ok=False,
+        error=error,
+    )
+    return Item(command.execution_id, result)
 
 
 async def _settle(items: list[Item]) -> None:
@@ -345,7 +357,10 @@ def _header(work: Work) -> Header | None:
     wake_at = state.wake_at
     if known is not None:
         status, stored_wake = known
-        sooner = wake_at is not None and (stored_wake is None or wake_at < stored_wake)
+        # Sooner than what this replica wrote, or than what another may have written from the same entry.
+        sooner = wake_at is not None and any(
+            before is None or wake_at < before for before in (stored_wake, work.wake_before)
+        )
         if status is state.status and not sooner and not (work.woken and stored_wake != wake_at):
             return None
     return Header(
@@ -361,16 +376,19 @@ def _header(work: Work) -> Header | None:
 
 
 def _advanced(works: Iterable[Work]) -> list[ExecutionsAdvanced]:
-    """What this commit stored, as events; payloads stay references."""
-    entries: list[LogEntry] = []
+    """What this commit stored, as events of bounded size; payloads stay references."""
+    portions: list[list[LogEntry]] = [[]]
+    size = 0
     for work in works:
-        if work.entry is not None:
-            events, apart = set_apart(work.entry.events)
-            entries.append(work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry)
-    return [
-        ExecutionsAdvanced(entries=tuple(entries[i : i + ENTRIES_PER_EVENT]))
-        for i in range(0, len(entries), ENTRIES_PER_EVENT)
-    ]
+        if work.entry is None:
+            continue
+        if portions[-1] and size + work.size > EVENT_BYTES:
+            portions.append([])
+            size = 0
+        events, apart = set_apart(work.entry.events)
+        portions[-1].append(work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry)
+        size += work.size
+    return [ExecutionsAdvanced(entries=tuple(entries)) for entries in portions if entries]
 
 
 def _shared(commands: Iterable[Any]) -> str:

@@ -14,11 +14,15 @@ from services.orchestrator.catalogue import Catalogue
 from services.orchestrator.engine import Limits, Plan, execution_plan
 from services.runtime.definitions.lint import lint
 from services.runtime.service import Refusal
-from services.runtime.store.base import Store, StoreError
+from services.runtime.store.base import Store
 
 PLANNED_STEPS = 200_000  # how many steps' plans are kept
 SMALL = 100  # steps: a larger definition is checked and planned in a thread, so that others need not wait
 _AGENT_FAULTS = frozenset({"unknown_agent_type", "unknown_action"})
+
+
+class MissingDefinition(LookupError):
+    """A log or a workflow refers to a definition that the store does not have."""
 
 
 class Definitions:
@@ -62,13 +66,13 @@ class Definitions:
         """The plan of a stored definition.
 
         Raises:
-            StoreError: there is no such definition, though something refers to it.
+            MissingDefinition: there is none, though something refers to it.
         """
         plan = self._plans.get(definition_hash)
         if plan is None:
             stored = await self._store.get_definition(definition_hash)
             if stored is None:
-                raise StoreError(f"definition {definition_hash} is missing from the store")
+                raise MissingDefinition(f"definition {definition_hash} is not in the store")
             plan = await self._planned(WorkflowDefinition.model_validate(stored))
         return plan
 

@@ -19,10 +19,15 @@ class Receipt:
         self._delivery = delivery
         self._open = set(range(items))
         self._refusal: tuple[str, str] | None = None
+        self._given_back = False
 
     def refuse(self, reason: str, detail: str) -> None:
         """Have the delivery dead-lettered instead of acked: an item in it could not be handled."""
         self._refusal = (reason, detail)
+
+    def give_back(self) -> None:
+        """Have the delivery returned to its queue: an item in it could not be handled now."""
+        self._given_back = True
 
     async def done(self, place: int) -> None:
         """The item at ``place`` (from 0) is done; saying so twice changes nothing."""
@@ -31,7 +36,9 @@ class Receipt:
         self._open.discard(place)
         if self._open or self._delivery is None:
             return
-        if self._refusal is None:
+        if self._given_back:
+            await self._delivery.retry()
+        elif self._refusal is None:
             await self._delivery.ack()
         else:
             await self._delivery.dead_letter(*self._refusal)

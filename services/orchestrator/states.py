@@ -59,7 +59,7 @@ class States:
                 found[execution_id] = Held(ExecutionState(execution_id, starting[execution_id]), fresh=False)
             else:
                 missing.append(execution_id)
-        return {**found, **await self.read(missing, {})}
+        return {**found, **await self.read(missing, starting)}
 
     async def read(self, execution_ids: Collection[str], starting: Mapping[str, Plan]) -> dict[str, Held]:
         """States folded from the log as it is now."""

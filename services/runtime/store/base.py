@@ -17,6 +17,10 @@ class StoreError(Exception):
     """Something the store could not do."""
 
 
+class Unstorable(StoreError):
+    """This value can never be written: it is too large, or no JSON."""
+
+
 class StoreUnavailable(StoreError):
     """The store cannot be reached, or did not answer in time. A write may or may not have landed."""
 

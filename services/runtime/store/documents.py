@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from contracts.agents import AgentAnnounced
 from contracts.history import Header, LogEntry
 from contracts.workflow import Workflow
-from services.runtime.store.base import AgentHost, StoreError
+from services.runtime.store.base import AgentHost, StoreError, Unstorable
 
 Document = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
@@ -90,20 +90,20 @@ def _model_text(kind: str, key: str, value: BaseModel) -> str:
     try:
         return _fitting(kind, key, value.model_dump_json(exclude_none=True))
     except PydanticSerializationError as error:
-        raise StoreError(f"{kind} {key} cannot be written as JSON: {error}") from error
+        raise Unstorable(f"{kind} {key} cannot be written as JSON: {error}") from error
 
 
 def _free_text(kind: str, key: str, value: Any) -> str:
     try:
         return _fitting(kind, key, to_json(value, inf_nan_mode="constants").decode())
     except PydanticSerializationError as error:
-        raise StoreError(f"{kind} {key} cannot be written as JSON: {error}") from error
+        raise Unstorable(f"{kind} {key} cannot be written as JSON: {error}") from error
 
 
 def _fitting(kind: str, key: str, text: str) -> str:
     """A character takes 4 bytes at most, so short texts are not measured twice."""
     if len(text) * 4 > MAX_TEXT_BYTES and (size := len(text.encode())) > MAX_TEXT_BYTES:
-        raise StoreError(f"{kind} {key} is {size:,} bytes of JSON; the limit is {MAX_TEXT_BYTES:,}")
+        raise Unstorable(f"{kind} {key} is {size:,} bytes of JSON; the limit is {MAX_TEXT_BYTES:,}")
     return text
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 
-from services.runtime.store.base import StoreError, StoreUnavailable
+from services.runtime.store.base import StoreError, StoreUnavailable, Unstorable
 
 _DUPLICATE_KEY = 11000
 
@@ -26,7 +26,7 @@ def translated(action: str) -> Iterator[None]:
         failure = StoreUnavailable if _may_pass(error) else StoreError
         raise failure(f"{action}: {error}") from error
     except (BSONError, UnicodeEncodeError, OverflowError) as error:
-        raise StoreError(f"{action}: the value cannot be written: {error}") from error
+        raise Unstorable(f"{action}: the value cannot be written: {error}") from error
 
 
 def duplicates(error: BulkWriteError) -> set[int]:
