@@ -163,7 +163,9 @@ def agent_queue(agent_type: str, agent_id: str) -> Queue:
 
 
 def registry_queue() -> Queue:
-    return Queue("registry", (event("agent.*"), command("agent.*")))
+    return Queue(
+        "registry.announcements", (event("agent.*"), command("agent.*")), delivery_limit=RESULTS_DELIVERY_LIMIT
+    )
 
 
 def dead_letters() -> Queue:

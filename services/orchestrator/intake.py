@@ -75,8 +75,10 @@ class Intake:
         receipt = Receipt(received.delivery, len(message.results))
         share = len(received.delivery.body) // max(1, len(message.results))
         for result in message.results:
-            if result.started_at and result.finished_at and not result.cached:
-                self._sizes.observe(message.agent_type, message.action, result.finished_at - result.started_at)
+            if result.ok and not result.cached and result.started_at and result.finished_at:
+                self._sizes.observe(
+                    message.agent_type, message.action, max(0.0, result.finished_at - result.started_at)
+                )
         items = [
             Item(result.execution_id, _with_reference(received, result), receipt, size=share, place=place)
             for place, result in enumerate(message.results)
@@ -142,4 +144,5 @@ def _reference(received: Received[Any], execution_id: str, value: Any) -> Any:
 
 def _with_reference(received: Received[Any], result: StepResult) -> StepResult:
     ref = _reference(received, result.execution_id, result.output) if result.ok else None
-    return result if ref is None else result.model_copy(update={"output_ref": ref})
+    # What the agent says of a reference is not believed: only what is stored here has one.
+    return result if ref is result.output_ref else result.model_copy(update={"output_ref": ref})

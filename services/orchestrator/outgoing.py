@@ -1,8 +1,10 @@
 """From what was decided to the messages that say so: batches of commands, and the events of an ending."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
+
+from pydantic_core import to_json
 
 from contracts.execution import (
     ExecutionCancelled,
@@ -16,6 +18,7 @@ from services.orchestrator.engine import Command, ExecutionState
 
 WORK_PER_MESSAGE = 0.020  # seconds: long enough to hide a message's cost, short enough to share the work
 LARGEST_BATCH = 50
+BYTES_PER_MESSAGE = 4 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB; one command alone may have 8
 _SMOOTHING = 0.2
 
 _ENDINGS: dict[ExecutionStatus, type[ExecutionEndedEvent]] = {
@@ -45,7 +48,8 @@ class BatchSizes:
 
 
 def run_messages(commands: Iterable[Command], sizes: BatchSizes) -> list[RunSteps]:
-    """Commands that are ready together, as messages: one action of one agent type (or named agent) each."""
+    """Commands that are ready together, as messages of bounded size: one action of one agent type (or named agent)
+    each."""
     groups: defaultdict[tuple[str, str, str | None, bool], list[Command]] = defaultdict(list)
     for command in commands:
         groups[command.agent_type, command.action, command.agent_id, command.quarantine].append(command)
@@ -60,20 +64,23 @@ def run_messages(commands: Iterable[Command], sizes: BatchSizes) -> list[RunStep
                 quarantine=quarantine,
                 commands=tuple(command.command for command in chunk),
             )
-            for chunk in _chunks(group, size)
+            for chunk in _portions(group, size)
         ]
     return messages
 
 
 def ending(state: ExecutionState) -> ExecutionEndedEvent:
-    """The event that tells how an execution ended, with the outputs of its last steps."""
+    """The event that tells how an execution ended, with the outputs of its last steps as far as one message goes."""
     assert state.status is not None
     steps = {step_id: state.step(step_id) for step_id in state.plan.steps}
     outputs: dict[str, Any] = {}
+    total = 0
     for step_id in state.plan.last_steps:
         step = steps[step_id]
         if step.status is StepStatus.SUCCEEDED:
-            outputs[step_id] = step.output if step.output_ref is None else step.output_ref.model_dump()
+            value = step.output if step.output_ref is None else step.output_ref.model_dump()
+            total += len(to_json(value))
+            outputs[step_id] = value if total <= BYTES_PER_MESSAGE else {"left_out": "read it from the execution"}
     return _ENDINGS[state.status](
         execution_id=state.execution_id,
         workflow_id=state.workflow_id,
@@ -87,6 +94,14 @@ def ending(state: ExecutionState) -> ExecutionEndedEvent:
     )
 
 
-def _chunks(commands: Sequence[Command], size: int) -> Iterable[Sequence[Command]]:
-    for i in range(0, len(commands), size):
-        yield commands[i : i + size]
+def _portions(commands: Iterable[Command], most: int) -> list[list[Command]]:
+    portions: list[list[Command]] = [[]]
+    total = 0
+    for command in commands:
+        size = len(to_json(command.command.inputs))
+        if portions[-1] and (len(portions[-1]) == most or total + size > BYTES_PER_MESSAGE):
+            portions.append([])
+            total = 0
+        portions[-1].append(command)
+        total += size
+    return portions

@@ -11,10 +11,9 @@ from cachetools import TTLCache
 from contracts.execution import WakeExecutions, WakeUp
 from contracts.topology import shard_key
 from services.runtime.background import in_background, stopped
-from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Outbox
-from services.runtime.store.base import Page, Store, StoreError
+from services.runtime.store.base import Page, Store
 
 log = structlog.get_logger(__name__)
 
@@ -56,8 +55,8 @@ class Timers:
         while True:
             try:
                 await self.fire()
-            except (StoreError, BusError) as error:
-                log.warning("timers could not fire", error=str(error))
+            except Exception as error:  # whatever it is, the next look may find others that are due
+                log.warning("timers could not fire", error=repr(error))
             await asyncio.sleep(_PERIOD)
 
 
@@ -89,8 +88,8 @@ class Recovery:
                     if header.started_at < started_at
                 ]
                 await self._outbox.send(Outgoing(message) for message in wake_messages(wake_ups))
-            except (StoreError, BusError) as error:
-                log.warning("recovery waits", error=str(error))
+            except Exception as error:
+                log.warning("recovery waits", error=repr(error))
                 await asyncio.sleep(_PERIOD)
                 continue
             if wake_ups:

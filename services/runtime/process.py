@@ -75,6 +75,7 @@ async def _run(settings: Settings, build: Callable[[], Sequence[Runnable]]) -> N
         await stopped
         log.info("stopping", services=[service.name for service in running])
     started.cancel()
+    await asyncio.wait({started})
     for outcome in await asyncio.gather(*(service.stop() for service in reversed(running)), return_exceptions=True):
         if isinstance(outcome, BaseException):
             log.error("service did not stop cleanly", exc_info=outcome)

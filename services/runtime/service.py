@@ -13,6 +13,7 @@ from contracts.execution import Refused
 from contracts.topology import Address, Queue
 from services.runtime.bus.base import Bus, BusError, Delivery, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode, encode
+from services.runtime.store.base import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -116,16 +117,24 @@ class Outbox:
 class Service:
     """A service: its name, its table, and what it holds open.
 
-    Resources start in order before the first message is taken and stop in reverse order after the last.
+    Resources start in order before the first message is taken and stop in reverse order after the last. ``declares``
+    are queues that others take from and that must be there for what this service causes.
     """
 
     def __init__(
-        self, name: str, bus: Bus, *, routes: Sequence[Route] = (), resources: Sequence[Resource] = ()
+        self,
+        name: str,
+        bus: Bus,
+        *,
+        routes: Sequence[Route] = (),
+        resources: Sequence[Resource] = (),
+        declares: Sequence[Queue] = (),
     ) -> None:
         self.name = name
         self.bus = bus
         self.routes = tuple(routes)
         self._resources = tuple(resources)
+        self._declares = tuple(declares)
         self._started: list[Resource] = []
         self._outbox = Outbox(bus, name)
         self._running = False
@@ -141,17 +150,20 @@ class Service:
             await resource.start()
             self._started.append(resource)
         await self.bus.start()
+        for queue in self._declares:
+            await self.bus.declare(queue)
         self._running = True
         log.info("service started", service=self.name, queues=[route.queue.name for route in self.routes])
 
     async def stop(self) -> None:
         """Stop taking messages, let resources finish what they hold, then disconnect."""
         self._running = False
-        await self.bus.stop_consuming()
-        for resource in reversed(self._started):
-            await resource.stop()
+        for stop in (self.bus.stop_consuming, *(one.stop for one in reversed(self._started)), self.bus.close):
+            try:
+                await stop()
+            except Exception:
+                log.exception("could not be stopped in good order", service=self.name, what=stop.__qualname__)
         self._started.clear()
-        await self.bus.close()
         log.info("service stopped", service=self.name)
 
     def _receiver(self, route: Route) -> Callable[[Delivery], Awaitable[None]]:
@@ -186,8 +198,8 @@ class Service:
             await self._refuse(received, refusal.refused)
         except UnroutableMessage as error:
             await received.delivery.dead_letter("handler-failed", str(error))
-        except BusError as error:
-            log.warning("outcome not published, message given back", error=str(error), type=received.envelope.type)
+        except (BusError, StoreUnavailable) as error:
+            log.warning("cannot be handled now, message given back", error=str(error), type=received.envelope.type)
             await self._give_back(received)
         except Exception:
             # The queue's delivery limit ends this if the fault is in the message; its dead letter then says so.

@@ -8,6 +8,8 @@ Each method returns the events that follow; commands are derived from the state 
 from collections.abc import Mapping
 from typing import Protocol
 
+from pydantic_core import to_json
+
 from contracts.execution import StepCommand, StepResult
 from contracts.history import (
     AttemptFailed,
@@ -28,6 +30,7 @@ from services.runtime.definitions.references import UnresolvedReference
 
 # A command that was sent again this often after restarts may be what kills the process: it runs alone from then on.
 RESTARTS_BEFORE_QUARANTINE = 2
+LARGEST_INPUTS = 8 * 1024 * 1024  # bytes of JSON: what one message can carry to an agent
 
 
 class StepKind(Protocol):
@@ -57,10 +60,14 @@ class Action:
 
     def open(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
         try:
-            _inputs(state, step_id)
+            size = len(to_json(_inputs(state, step_id)))
         except (UnresolvedReference, ExpressionError) as error:
-            fault = StepError(type=type(error).__name__, message=str(error))
-            return [StepFailed(step=step_id, attempt=0, error=fault)]
+            return [_never_ran(step_id, type(error).__name__, str(error))]
+        if size > LARGEST_INPUTS:
+            message = (
+                f"the inputs are {size} bytes with their references resolved; at most {LARGEST_INPUTS} are allowed"
+            )
+            return [_never_ran(step_id, "InputsTooLarge", message)]
         return [self._dispatch(state, step_id, 1, now)]
 
     def hear(self, state: ExecutionState, result: StepResult, now: float) -> list[Event]:
@@ -146,6 +153,10 @@ class Action:
         if wait > 0:
             return [failed]
         return [failed, self._dispatch(state, step_id, step.attempt + 1, now)]
+
+
+def _never_ran(step_id: str, kind: str, message: str) -> StepFailed:
+    return StepFailed(step=step_id, attempt=0, error=StepError(type=kind, message=message))
 
 
 def _inputs(state: ExecutionState, step_id: str) -> object:

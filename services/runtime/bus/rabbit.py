@@ -37,6 +37,7 @@ CLOSE_TIMEOUT = 5.0
 RECONNECT_INTERVAL = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 PIPELINE = 500  # frames under way to the broker at a time
+FRAMES_PER_SECOND, BYTES_PER_SECOND = 250, 4 * 1024 * 1024  # what a slow broker confirms
 PERSISTENT = 2
 
 _LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
@@ -252,7 +253,11 @@ class RabbitBus(Bus):
         if not self.connected or self._publishing is None:
             raise BusUnavailable(f"not connected to RabbitMQ at {self._where}")
         try:
-            async with asyncio.timeout(self._confirm_timeout):
+            # Two seconds are for a message; many or large ones take longer to write, and that is no failure.
+            size = sum(len(frame.body) for frame in frames)
+            async with asyncio.timeout(
+                self._confirm_timeout + len(frames) / FRAMES_PER_SECOND + size / BYTES_PER_SECOND
+            ):
                 channel = cast(aiormq.Channel, await self._publishing.get_underlay_channel())
                 return await asyncio.gather(*(_publish(channel, frame) for frame in frames), return_exceptions=True)
         except TimeoutError:

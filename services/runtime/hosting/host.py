@@ -104,6 +104,8 @@ class Worker:
     async def run(self, received: Received[RunSteps]) -> None:
         """Take over a message of commands; its results are sent as they come."""
         message = received.message
+        if not message.commands:
+            await received.delivery.ack()
         work = Work(received, len(message.commands))
         for command in message.commands:
             task = asyncio.create_task(self._one(message, command, work))
@@ -194,4 +196,6 @@ def agent_service(
         ),
     ]
     resources: list[Resource] = [agents, quarantine, requests, sender, worker, Announcer(agents, outbox)]
-    return Service(agent_type, bus, routes=routes, resources=resources)
+    # A command over its delivery limit goes there; with nobody bound the broker would drop it.
+    declares = [topology.orchestrator_crashed()]
+    return Service(agent_type, bus, routes=routes, resources=resources, declares=declares)

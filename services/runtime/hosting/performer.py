@@ -21,6 +21,7 @@ from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
 log = structlog.get_logger(__name__)
 
 LARGEST_OUTPUT = 8 * 1024 * 1024
+_LEVELS_BESIDE = 100  # readers take 200 levels of JSON; half of them are left for what an output is put into
 _LONGEST_MESSAGE = 4_000
 _LARGEST_DETAILS = 16 * 1024
 _CACHE_BYTES = 64 * 1024 * 1024
@@ -56,7 +57,9 @@ class Performer:
             async with asyncio.timeout(command.timeout):
                 output = await self._run(agent, action, command, alone)
             size = _size(output, action)
-        except Exception as error:
+        except BaseException as error:
+            if _is_ours_to_obey(error):
+                raise
             fault = _fault(error, action, command)
             log.info("attempt failed", command=command.id, error=fault.type, detail=fault.message)
             return self._result(agent, command, started_at, ok=False, error=fault), len(fault.message)
@@ -86,6 +89,15 @@ class Performer:
         return hashlib.sha256(to_json(what, fallback=str)).hexdigest()
 
 
+def _is_ours_to_obey(error: BaseException) -> bool:
+    """Whether the host itself is being stopped. A capability may raise CancelledError or SystemExit of its own, and
+    then it is the command that fails, not the host."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
+
+
 def _size(output: Any, action: str) -> int:
     """The bytes of an output that every reader of it will be able to read.
 
@@ -94,7 +106,7 @@ def _size(output: Any, action: str) -> int:
     """
     try:
         encoded = json.dumps(output, allow_nan=False)
-        from_json(encoded)
+        from_json("[" * _LEVELS_BESIDE + encoded + "]" * _LEVELS_BESIDE)
     except (ValueError, RecursionError) as error:
         raise CapabilityError(f"the output of {action} cannot be sent: {error}", code="InvalidOutput") from error
     if len(encoded) > LARGEST_OUTPUT:
@@ -103,7 +115,7 @@ def _size(output: Any, action: str) -> int:
     return len(encoded)
 
 
-def _fault(error: Exception, action: str, command: StepCommand) -> StepError:
+def _fault(error: BaseException, action: str, command: StepCommand) -> StepError:
     match error:
         case CapabilityError():
             return StepError(
@@ -113,6 +125,9 @@ def _fault(error: Exception, action: str, command: StepCommand) -> StepError:
             return StepError(type="AgentCrashed", message=str(error), retryable=True)
         case AgentStopped():
             return StepError(type="AgentStopped", message=str(error), retryable=True)
+        case asyncio.CancelledError() | SystemExit() | KeyboardInterrupt():
+            message = f"{action} ended itself with {type(error).__name__}"
+            return StepError(type="AgentCrashed", message=message, retryable=True)
         case TimeoutError():
             message = f"{action} did not finish within {command.timeout:g} s"
             return StepError(type="Timeout", message=message, retryable=True)
@@ -121,7 +136,7 @@ def _fault(error: Exception, action: str, command: StepCommand) -> StepError:
             return StepError(type=type(error).__name__, message=_text(error), retryable=True)
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     """The error's message, cut to length, without what no encoding of text can hold."""
     return str(error)[:_LONGEST_MESSAGE].encode(errors="replace").decode()
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import multiprocessing
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -42,18 +42,24 @@ class Quarantine:
             AgentCrashed: the process died.
         """
         async with self._alone:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
-            work = self._pool.submit(_perform, agent_class, agent_id, dict(config), action, dict(inputs))
+            work = self._submit(_perform, agent_class, agent_id, dict(config), action, dict(inputs))
             try:
                 return await asyncio.wrap_future(work)
-            except BrokenProcessPool as error:
+            except (BrokenProcessPool, SystemExit, KeyboardInterrupt) as error:
                 self._kill()
                 raise AgentCrashed(f"the process died while {action} ran alone in it") from error
             except asyncio.CancelledError:
                 # A timeout: the child may run for ever, and the next command must not wait for it.
                 self._kill()
                 raise
+
+    def _submit(self, *call: Any) -> Future[dict[str, Any]]:
+        if self._pool is not None:
+            with contextlib.suppress(BrokenProcessPool):  # the child died while it had nothing to do
+                return self._pool.submit(*call)
+            self._kill()
+        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+        return self._pool.submit(*call)
 
     def _kill(self) -> None:
         pool, self._pool = self._pool, None

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ class Genie(BaseAgent):
                 return Anything(value=float("nan"))
             case "depth":
                 value: Any = 1
-                for _ in range(300):
+                for _ in range(120):
                     value = [value]
                 return Anything(value=value)
             case "much":
@@ -43,6 +44,12 @@ class Genie(BaseAgent):
                 raise CapabilityError("no", code="NotToday", retryable=True, details={"day": "Monday"})
             case "surprise":
                 raise LookupError("where is it?")
+            case "exit":
+                sys.exit(3)
+            case "cancelled":
+                raise asyncio.CancelledError
+            case "odd details":
+                raise CapabilityError("bad \udc80 text", details={"thing": object()})
             case "death":
                 os._exit(9)
         return Anything(value=wish.what)
@@ -74,6 +81,9 @@ async def test_a_result_says_who_and_when() -> None:
         ("much", "OutputTooLarge", False),
         ("refusal", "NotToday", True),
         ("surprise", "LookupError", True),
+        ("exit", "AgentCrashed", True),
+        ("cancelled", "AgentCrashed", True),
+        ("odd details", "CapabilityError", False),
     ],
 )
 async def test_failures_have_names(what: str, error: str, retryable: bool) -> None:
@@ -81,6 +91,7 @@ async def test_failures_have_names(what: str, error: str, retryable: bool) -> No
     assert not result.ok
     assert result.error is not None
     assert (result.error.type, result.error.retryable) == (error, retryable)
+    assert result.model_dump_json()  # and can be sent
 
 
 async def test_a_timeout_is_the_hosts() -> None:
@@ -99,5 +110,18 @@ async def test_a_command_alone_dies_alone_and_the_next_one_runs() -> None:
         refused = await perform("refusal", alone=True, quarantine=quarantine)
         assert refused.error is not None
         assert (refused.error.type, refused.error.details) == ("NotToday", {"day": "Monday"})
+        left = await perform("exit", alone=True, quarantine=quarantine)
+        assert left.error is not None
+        assert left.error.type == "AgentCrashed"
+        _kill_idle_child(quarantine)
+        assert (await perform("gold", alone=True, quarantine=quarantine)).ok
     finally:
         await quarantine.stop()
+
+
+def _kill_idle_child(quarantine: Quarantine) -> None:
+    pool = quarantine._pool
+    if pool is not None:
+        for process in list(pool._processes.values()):
+            process.kill()
+            process.join()

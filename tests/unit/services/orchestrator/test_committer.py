@@ -1,0 +1,218 @@
+"""The committer, one rule at a time, over a store in memory and a bus that notes what is published."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from contracts.catalog import MESSAGES
+from contracts.envelope import envelope_of
+from contracts.execution import ExecutionAccepted, Refused, RunSteps, StepResult
+from contracts.history import StepError
+from contracts.workflow import WorkflowDefinition
+from services.orchestrator.committer import Committer
+from services.orchestrator.engine import Cancel, Limits, Plan, Start, execution_plan
+from services.orchestrator.mailbox import Item, Outcome, Receipt
+from services.orchestrator.states import States
+from services.runtime.bus.base import BusUnavailable, Frame, UnroutableMessage
+from services.runtime.envelope_codec import Outgoing
+from services.runtime.service import Outbox
+from services.runtime.store.base import StoreError
+from tests.support.memory_store import MemoryStore
+
+
+class NotingBus:
+    """Notes what is published; ``refuse`` makes it fail."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self.failures: list[Exception] = []
+        self.no_queue_for: set[str] = set()
+
+    async def publish(self, frames: Sequence[Frame]) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        unroutable = None
+        for frame in frames:
+            if frame.address.key in self.no_queue_for:
+                unroutable = frame
+                continue
+            self.messages.append(envelope_of(MESSAGES[frame.type]).model_validate_json(frame.body).payload)
+        if unroutable is not None:
+            raise UnroutableMessage(unroutable.address, unroutable.type)
+
+    def commands(self) -> list[str]:
+        return [command.id for run in self.messages if isinstance(run, RunSteps) for command in run.commands]
+
+
+class NotingDelivery:
+    """Notes how it was settled; fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.settled: list[str] = []
+        self.failures = failures
+
+    async def _settle(self, how: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise BusUnavailable("no confirm")
+        self.settled.append(how)
+
+    async def ack(self) -> None:
+        await self._settle("ack")
+
+    async def retry(self) -> None:
+        await self._settle("retry")
+
+    async def dead_letter(self, reason: str, detail: str) -> None:
+        await self._settle(reason)
+
+
+class Plans(dict[str, Plan]):
+    async def plan(self, definition_hash: str) -> Plan:
+        return self[definition_hash]
+
+
+class Desk:
+    """A committer with everything around it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.bus = NotingBus()
+        self.plans = Plans()
+        self.states = States(self.store, self.plans)  # type: ignore[arg-type]
+        outbox = Outbox(self.bus, "test")  # type: ignore[arg-type]
+        self.committer = Committer(self.store, self.states, outbox, sleep=lambda _: asyncio.sleep(0))
+
+    def plan(self, *step_ids: str, **step: Any) -> Plan:
+        steps = [{"agent_type": "a", "action": "do", "id": step_id, **step} for step_id in step_ids]
+        plan = execution_plan(WorkflowDefinition.model_validate({"name": "w", "steps": steps}), Limits())
+        self.plans[plan.definition_hash] = plan
+        return plan
+
+    def started(self, execution_id: str, plan: Plan, delivery: Any = None, **more: Any) -> Item:
+        start = Start(plan.definition_hash, plan.definition_hash, "w")
+        return Item(execution_id, start, Receipt(delivery or NotingDelivery(), 1), plan=plan, **more)
+
+
+def result(execution_id: str, step: str, receipt: Receipt | None = None, place: int = 0) -> Item:
+    message = StepResult(result_id=f"{execution_id}{step}", execution_id=execution_id, step=step, attempt=1, ok=True)
+    return Item(execution_id, message, receipt or Receipt(None, 1), place=place)
+
+
+def answer(outcome: Outcome) -> Outgoing[Any]:
+    from contracts import topology
+
+    said = (
+        Refused(code="conflict", message="another body")
+        if outcome.conflict
+        else ExecutionAccepted(execution_id=outcome.execution_id, repeated=not outcome.changed)
+    )
+    return Outgoing(said, to=topology.reply("asker"))
+
+
+async def test_a_chain_writes_two_headers() -> None:
+    desk = Desk()
+    chain = {f"s{i}": {"depends_on": [f"s{i - 1}"]} for i in range(1, 4)}
+    steps = [{"agent_type": "a", "action": "do", "id": f"s{i}", **chain.get(f"s{i}", {})} for i in range(4)]
+    plan = execution_plan(WorkflowDefinition.model_validate({"name": "w", "steps": steps}), Limits())
+    desk.plans[plan.definition_hash] = plan
+    await desk.committer.commit([desk.started("e", plan)])
+    for i in range(4):
+        await desk.committer.commit([result("e", f"s{i}")])
+    assert desk.store.calls["write_headers"] == 2
+    assert [entry.n for entry in desk.store.log_of("e")] == [1, 2, 3, 4, 5]
+    header = desk.store.header_of("e")
+    assert header is not None
+    assert header.status.value == "completed"
+
+
+async def test_of_two_starts_in_one_batch_the_first_decides() -> None:
+    desk = Desk()
+    first, second = desk.plan("a_step"), desk.plan("b_step")
+    await desk.committer.commit([desk.started("e", first, answer=answer), desk.started("e", second, answer=answer)])
+    assert desk.bus.commands() == ["e/a_step/1"]
+    answers = [message for message in desk.bus.messages if isinstance(message, ExecutionAccepted | Refused)]
+    assert [type(message) for message in answers] == [ExecutionAccepted, Refused]
+
+
+async def test_a_cancel_before_its_start_in_the_same_batch_is_a_dead_letter() -> None:
+    desk = Desk()
+    early, start = NotingDelivery(), NotingDelivery()
+    items = [Item("e", Cancel(), Receipt(early, 1)), desk.started("e", desk.plan("s"), start)]
+    await desk.committer.commit(items)
+    assert (early.settled, start.settled) == (["unknown-execution"], ["ack"])
+    assert desk.bus.commands() == ["e/s/1"]
+
+
+async def test_a_delivery_is_acked_when_the_last_of_its_items_is_committed() -> None:
+    desk = Desk()
+    plan = desk.plan("s", "t")
+    await desk.committer.commit([desk.started("e", plan), desk.started("f", plan)])
+    delivery = NotingDelivery()
+    receipt = Receipt(delivery, 3)
+    unknown = Item("never", Cancel(), Receipt(NotingDelivery(failures=1), 1))
+    await desk.committer.commit([result("e", "s", receipt, 0), unknown])
+    await desk.committer.commit([result("e", "t", receipt, 1)])
+    assert delivery.settled == []
+    await desk.committer.commit([result("f", "s", receipt, 2)])
+    assert delivery.settled == ["ack"]
+
+
+async def test_a_broker_that_is_away_delays_the_ack_and_doubles_nothing() -> None:
+    desk = Desk()
+    desk.bus.failures = [BusUnavailable("away"), BusUnavailable("still away")]
+    delivery = NotingDelivery()
+    await desk.committer.commit([desk.started("e", desk.plan("s"), delivery)])
+    assert delivery.settled == ["ack"]
+    assert desk.bus.commands() == ["e/s/1"]
+    assert len(desk.store.log_of("e")) == 1
+
+
+async def test_one_item_that_cannot_be_committed_does_not_take_the_others_along() -> None:
+    desk = Desk()
+    plan = desk.plan("s")
+    lost = execution_plan(desk.plan("other").definition, Limits())
+    await desk.committer.commit([desk.started("broken", lost)])
+    desk.states.forget(["broken"])
+    del desk.plans[lost.definition_hash]
+    culprit, other = NotingDelivery(), NotingDelivery()
+    await desk.committer.commit([result("broken", "other", Receipt(culprit, 1)), desk.started("e", plan, other)])
+    assert (culprit.settled, other.settled) == (["handler-failed"], ["ack"])
+
+
+async def test_what_the_store_refuses_for_now_is_given_back() -> None:
+    async def full(operation: str, moment: str) -> None:
+        if operation == "append" and moment == "before":
+            raise StoreError("no space left on device")
+
+    desk = Desk()
+    desk.store.hook = full
+    delivery = NotingDelivery()
+    await desk.committer.commit([desk.started("e", desk.plan("s"), delivery)])
+    assert delivery.settled == ["retry"]
+    assert desk.bus.messages == []
+
+
+@pytest.mark.parametrize("agent_id", ["ghost", None])
+async def test_work_that_no_queue_takes_fails_its_step(agent_id: str | None) -> None:
+    desk = Desk()
+    desk.bus.no_queue_for = {"a.ghost.do", "a.any.do"}
+    delivery = NotingDelivery()
+    await desk.committer.commit([desk.started("e", desk.plan("s", agent_id=agent_id), delivery)])
+    assert delivery.settled == ["ack"]
+    await desk.committer.commit(await desk.committer.mailbox.take(10))
+    last = desk.store.log_of("e")[-1].events
+    assert isinstance(getattr(last[0], "error", None), StepError)
+    assert last[0].error.type == "UnroutableMessage"  # type: ignore[union-attr]
+
+
+async def test_large_inputs_travel_in_messages_of_bounded_size() -> None:
+    desk = Desk()
+    plan = desk.plan(*(f"s{i}" for i in range(6)), inputs={"text": "x" * 1_500_000})
+    for _ in range(50):
+        desk.committer._sizes.observe("a", "do", 0.0001)
+    await desk.committer.commit([desk.started("e", plan)])
+    runs = [message for message in desk.bus.messages if isinstance(message, RunSteps)]
+    assert [len(run.commands) for run in runs] == [2, 2, 2]
