@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 _PERIOD = 0.25  # seconds between looks
 _AT_ONCE = 500
+_REMEMBERED = 20_000
 _FIRED_AGAIN_AFTER = 10.0  # seconds until a header still due, and not rewritten by then, is fired once more
 
 
@@ -29,7 +30,7 @@ class Timers:
         self._store = store
         self._outbox = outbox
         self._clock = clock
-        self._fired: TTLCache[tuple[str, float], bool] = TTLCache(100_000, ttl=_FIRED_AGAIN_AFTER)
+        self._fired: TTLCache[tuple[str, float], bool] = TTLCache(_REMEMBERED, ttl=_FIRED_AGAIN_AFTER)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -40,7 +41,8 @@ class Timers:
 
     async def fire(self) -> int:
         """Publish what is due now; returns how many executions that were."""
-        due = await self._store.due_headers(self._clock(), _AT_ONCE)
+        # Those that were fired and are still due come first in the list, and must not hide the others.
+        due = await self._store.due_headers(self._clock(), _AT_ONCE + len(self._fired))
         wake_ups = [
             WakeUp(execution_id=header.execution_id, due=header.wake_at)
             for header in due
