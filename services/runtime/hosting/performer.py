@@ -17,6 +17,7 @@ from contracts.history import StepError
 from services.runtime.agent import AgentStopped, BaseAgent
 from services.runtime.capability import CapabilityError
 from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
+from services.runtime.step_context import StepContext, working_on
 
 log = structlog.get_logger(__name__)
 
@@ -68,9 +69,12 @@ class Performer:
         return self._result(agent, command, started_at, ok=True, output=output), size
 
     async def _run(self, agent: BaseAgent, action: str, command: StepCommand, alone: bool) -> dict[str, Any]:
+        context = StepContext(command.execution_id, command.step, command.attempt, command.correlation_id)
+        inputs = command.inputs or {}
         if alone:
-            return await self._quarantine.run(type(agent), agent.agent_id, agent.config, action, command.inputs or {})
-        return await agent.perform(action, command.inputs or {})
+            return await self._quarantine.run(type(agent), agent.agent_id, agent.config, action, inputs, context)
+        with working_on(context):
+            return await agent.perform(action, inputs)
 
     def _result(self, agent: BaseAgent, command: StepCommand, started_at: float, **what: Any) -> StepResult:
         return StepResult(

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from services.runtime.agent import BaseAgent
+from services.runtime.step_context import StepContext, working_on
 
 
 class AgentCrashed(Exception):
@@ -35,6 +36,7 @@ class Quarantine:
         config: Mapping[str, Any],
         action: str,
         inputs: Mapping[str, Any],
+        context: StepContext,
     ) -> dict[str, Any]:
         """What ``agent.perform`` gives or raises, from a process of its own.
 
@@ -42,7 +44,7 @@ class Quarantine:
             AgentCrashed: the process died.
         """
         async with self._alone:
-            work = self._submit(_perform, agent_class, agent_id, dict(config), action, dict(inputs))
+            work = self._submit(_perform, agent_class, agent_id, dict(config), action, dict(inputs), context)
             try:
                 return await asyncio.wrap_future(work)
             except (BrokenProcessPool, SystemExit, KeyboardInterrupt) as error:
@@ -72,13 +74,19 @@ class Quarantine:
 
 
 def _perform(
-    agent_class: type[BaseAgent], agent_id: str, config: dict[str, Any], action: str, inputs: dict[str, Any]
+    agent_class: type[BaseAgent],
+    agent_id: str,
+    config: dict[str, Any],
+    action: str,
+    inputs: dict[str, Any],
+    context: StepContext,
 ) -> dict[str, Any]:
     async def perform() -> dict[str, Any]:
         agent = agent_class(agent_id, config)
         await agent.start()
         try:
-            return await agent.perform(action, inputs)
+            with working_on(context):
+                return await agent.perform(action, inputs)
         finally:
             await agent.stop()
 

@@ -13,6 +13,7 @@ from services.runtime.agent import BaseAgent
 from services.runtime.capability import CapabilityError, capability
 from services.runtime.hosting.performer import LARGEST_OUTPUT, Performer
 from services.runtime.hosting.quarantine import Quarantine
+from services.runtime.step_context import current_step
 
 
 class Wish(BaseModel):
@@ -44,6 +45,9 @@ class Genie(BaseAgent):
                 raise CapabilityError("no", code="NotToday", retryable=True, details={"day": "Monday"})
             case "surprise":
                 raise LookupError("where is it?")
+            case "key":
+                step = current_step()
+                return Anything(value=step and step.idempotency_key)
             case "exit":
                 sys.exit(3)
             case "cancelled":
@@ -92,6 +96,16 @@ async def test_failures_have_names(what: str, error: str, retryable: bool) -> No
     assert result.error is not None
     assert (result.error.type, result.error.retryable) == (error, retryable)
     assert result.model_dump_json()  # and can be sent
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_capability_can_ask_for_its_idempotency_key(alone: bool) -> None:
+    quarantine = Quarantine()
+    try:
+        assert (await perform("key", alone=alone, quarantine=quarantine)).output == {"value": "e/s"}
+        assert current_step() is None
+    finally:
+        await quarantine.stop()
 
 
 async def test_a_timeout_is_the_hosts() -> None:
