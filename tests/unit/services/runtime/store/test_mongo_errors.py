@@ -18,7 +18,7 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from services.runtime.store.base import StoreError, StoreUnavailable
+from services.runtime.store.base import StoreError, StoreUnavailable, Unstorable
 from services.runtime.store.mongo_errors import duplicates, translated
 
 
@@ -39,10 +39,12 @@ NOT_NOW = [
     OperationFailure("shutting down", 91),
     OperationFailure("labelled", 1, {"errorLabels": ["RetryableWriteError"]}),
 ]
-NEVER = [
+REFUSED = [
     OperationFailure("not authorized", 13),
     OperationFailure("index options differ", 86),
     ConfigurationError("bad option"),
+]
+NEVER = [
     InvalidDocument("cannot encode"),
     DocumentTooLarge("17 MB"),
     OverflowError("more than 64 bits"),
@@ -57,11 +59,18 @@ def test_what_may_pass_is_unavailability(error: Exception) -> None:
     assert raised.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", NEVER, ids=lambda error: type(error).__name__)
-def test_what_will_not_pass_is_an_error(error: Exception) -> None:
+@pytest.mark.parametrize("error", REFUSED, ids=lambda error: f"{type(error).__name__}-{error}")
+def test_what_asking_again_will_not_help_is_an_error(error: Exception) -> None:
     with pytest.raises(StoreError, match="read log: ") as raised, translated("read log"):
         raise error
     assert type(raised.value) is StoreError
+
+
+@pytest.mark.parametrize("error", NEVER, ids=lambda error: type(error).__name__)
+def test_a_value_that_can_never_be_written_is_told_apart(error: Exception) -> None:
+    with pytest.raises(Unstorable, match="append: ") as raised, translated("append"):
+        raise error
+    assert type(raised.value) is Unstorable
 
 
 @pytest.mark.parametrize("error", [KeyError("ours"), StoreUnavailable("already told")], ids=["bug", "told"])
