@@ -174,7 +174,9 @@ def agent_service(
     async def mail(received: Received[AgentMail]) -> Sequence[Outgoing[Any]]:
         agent_id = received.message.agent_id
         try:
-            reply = AgentReply(agent_id=agent_id, body=await agents.of(agent_id).process_message(received.message.body))
+            async with asyncio.timeout(settings.agent_timeout):
+                body = await agents.of(agent_id).process_message(received.message.body)
+            reply = AgentReply(agent_id=agent_id, body=body)
         except Exception as error:
             log.warning("mail failed", agent=agent_id, error=repr(error))
             reply = AgentReply(agent_id=agent_id, error=f"{type(error).__name__}: {error}")
