@@ -36,7 +36,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 @dataclass(slots=True)
 class Work:
-    """One execution's part of a batch."""
+    """One execution's part of a batch. In ``entry`` large values are references; they themselves are ``payloads``."""
 
     held: Held
     items: list[Item] = field(default_factory=list)
@@ -47,6 +47,7 @@ class Work:
     woken: bool = False
     outcomes: list[Outcome] = field(default_factory=list)
     entry: LogEntry | None = None
+    payloads: dict[str, Any] = field(default_factory=dict)
     size: int = 0
     wake_before: float | None = None
 
@@ -188,12 +189,13 @@ class Committer:
             self._note(work, item, decision)
         work.commands = [command for command in work.commands if _still_open(command, work)]
         if work.events:
+            stored, work.payloads = set_apart(work.events)
             work.entry = LogEntry(
                 execution_id=state.execution_id,
                 n=state.n + 1,
                 at=now,
                 applied=tuple(work.applied),
-                events=tuple(work.events),
+                events=tuple(stored),
             )
         return work
 
@@ -218,18 +220,11 @@ class Committer:
 
     async def _append(self, works: list[Work]) -> tuple[list[Work], list[Work]]:
         """Store the entries; returns the works whose state the log now agrees with, and those that lost a race."""
-        entries: dict[str, LogEntry] = {}
-        payloads: dict[str, Any] = {}
-        for work in works:
-            if work.entry is not None:
-                events, apart = set_apart(work.entry.events)
-                entries[work.entry.id] = (
-                    work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry
-                )
-                payloads.update(apart)
+        entries = [work.entry for work in works if work.entry is not None]
+        payloads = {key: value for work in works for key, value in work.payloads.items()}
         if payloads:
             await self._store.put_payloads(payloads)
-        stored = await self._store.append(list(entries.values())) if entries else set()
+        stored = await self._store.append(entries) if entries else set()
         landed, lost = [], []
         for work in works:
             if work.entry is None:
@@ -376,7 +371,7 @@ def _header(work: Work) -> Header | None:
 
 
 def _advanced(works: Iterable[Work]) -> list[ExecutionsAdvanced]:
-    """What this commit stored, as events of bounded size; payloads stay references."""
+    """What this commit stored, as events of bounded size."""
     portions: list[list[LogEntry]] = [[]]
     size = 0
     for work in works:
@@ -385,8 +380,7 @@ def _advanced(works: Iterable[Work]) -> list[ExecutionsAdvanced]:
         if portions[-1] and size + work.size > EVENT_BYTES:
             portions.append([])
             size = 0
-        events, apart = set_apart(work.entry.events)
-        portions[-1].append(work.entry.model_copy(update={"events": tuple(events)}) if apart else work.entry)
+        portions[-1].append(work.entry)
         size += work.size
     return [ExecutionsAdvanced(entries=tuple(entries)) for entries in portions if entries]
 

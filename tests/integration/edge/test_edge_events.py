@@ -1,7 +1,6 @@
 """An execution's events over HTTP: replayed, followed live, resumed, ended."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -21,19 +20,7 @@ from tests.support.edge_world import (
     started,
     step,
     until,
-    whole_world,
 )
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with whole_world() as made:
-        yield made
-
-
-@pytest.fixture
-def client(world: World) -> httpx.AsyncClient:
-    return world.clients[0]
 
 
 async def test_events_replay_from_the_start_and_follow_live(client: httpx.AsyncClient, world: World) -> None:

@@ -1,7 +1,6 @@
 """What the edge does while something is away: 503 within two seconds, and it goes on by itself afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -21,32 +20,11 @@ from tests.support.edge_world import (
     CHAIN,
     World,
     accepts,
-    edge_settings,
     ended,
     followed,
     started,
     until,
-    whole_world,
 )
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with whole_world() as made:
-        yield made
-
-
-@pytest.fixture
-def client(world: World) -> httpx.AsyncClient:
-    return world.clients[0]
-
-
-@pytest.fixture
-async def bare() -> AsyncIterator[World]:
-    """A world in which nothing runs yet."""
-    world = World(edge_settings())
-    yield world
-    await world.close()
 
 
 def test_the_limits_add_up_to_less_than_two_seconds() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -23,29 +22,8 @@ from tests.support.edge_world import (
     started,
     step,
     until,
-    whole_world,
 )
 from tests.support.memory_store import MemoryStore
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with whole_world() as made:
-        yield made
-
-
-@pytest.fixture
-def client(world: World) -> httpx.AsyncClient:
-    return world.clients[0]
-
-
-@pytest.fixture
-async def bare() -> AsyncIterator[World]:
-    """A world in which nothing runs yet."""
-    world = World(edge_settings())
-    yield world
-    await world.close()
-
 
 # ---- the application
 
