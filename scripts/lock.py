@@ -18,7 +18,7 @@ OLDEST_PYTHON = "3.11"
 DEVELOPMENT_LOCK = Path("requirements-dev.lock")
 RUNTIME_LOCK = Path("requirements.lock")
 SERVICES_FOLDER = Path("requirements")
-NOT_SERVICES = {"all", "dev", "embedded", "store"}
+NOT_SERVICES = {"all", "benchmarks", "dev", "embedded", "mongodb", "postgres", "store"}
 
 
 def targets(extras: list[str]) -> dict[Path, str]:

@@ -1,10 +1,11 @@
-"""Run the tests against a real RabbitMQ and a real document store; arguments go to pytest.
+"""Run the tests against a real RabbitMQ, a real document store and a real PostgreSQL; arguments go to pytest.
 
     python scripts/run_tests.py                     everything
     python scripts/run_tests.py tests/unit -k retry
 
 Makes the environment first, finds or starts the servers (``scripts/servers.py`` says in which order), and stops what
-it started. Where no RabbitMQ can be had, its tests are reported as not run; with ``CI=true`` that is a failure.
+it started. Where no RabbitMQ or PostgreSQL can be had, its tests are reported as not run; with ``CI=true`` that is a
+failure.
 """
 
 from __future__ import annotations  # so that an older Python is told which one is needed
@@ -18,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.servers import Server, ServerFailed, ServerNotFound, find_mongodb, find_rabbitmq
+from scripts.servers import Server, ServerFailed, ServerNotFound, find_mongodb, find_postgresql, find_rabbitmq
 from scripts.setup_environment import ROOT, run_in_environment
 
 
@@ -33,21 +34,25 @@ def main(arguments: list[str]) -> int:
             return 1
         _say(f"document store: {mongodb.origin}")
         environment["DATABASE_URL"] = mongodb.url
-        _say("looking for RabbitMQ (on Debian, as root, its package is installed if need be)")
-        missing = ""
-        try:
-            rabbitmq = servers.enter_context(find_rabbitmq(install=True))
-            _say(f"RabbitMQ: {rabbitmq.origin}")
-            environment["RABBITMQ_URL"] = rabbitmq.url
-        except (ServerNotFound, ServerFailed) as error:
-            missing = str(error)
-            _say(f"no RabbitMQ, so its tests will not run: {missing}")
+        missing = {}
+        for what, variable, find in (
+            ("RabbitMQ", "RABBITMQ_URL", find_rabbitmq),
+            ("PostgreSQL", "POSTGRES_URL", find_postgresql),
+        ):
+            _say(f"looking for {what} (on Debian, as root, its package is installed if need be)")
+            try:
+                server = servers.enter_context(find(install=True))
+                _say(f"{what}: {server.origin}")
+                environment[variable] = server.url
+            except (ServerNotFound, ServerFailed) as error:
+                missing[what] = str(error)
+                _say(f"no {what}, so its tests will not run: {error}")
         code = _pytest(arguments, environment)
-    if missing:
-        _say(f"NOT RUN: the tests that need RabbitMQ. {missing}")
-        if os.environ.get("CI") == "true" and code == 0:
-            _say("CI=true, so that is a failure")
-            return 1
+    for what, reason in missing.items():
+        _say(f"NOT RUN: the tests that need {what}. {reason}")
+    if missing and os.environ.get("CI") == "true" and code == 0:
+        _say("CI=true, so that is a failure")
+        return 1
     return code
 
 

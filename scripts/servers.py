@@ -1,7 +1,8 @@
-"""Find or start the servers Conclave needs: RabbitMQ and a MongoDB wire-protocol server.
+"""Find or start the servers Conclave needs: RabbitMQ, a MongoDB wire-protocol server, PostgreSQL.
 
-``find_rabbitmq()`` and ``find_mongodb()`` return a running :class:`Server` or raise :class:`ServerNotFound`, which
-says for every way what was missing. A server is a context manager that stops what it started::
+``find_rabbitmq()``, ``find_mongodb()`` and ``find_postgresql()`` return a running :class:`Server` or raise
+:class:`ServerNotFound`, which says for every way what was missing. A server is a context manager that stops what it
+started::
 
     with find_rabbitmq() as rabbit:
         run(rabbit.url)
@@ -17,10 +18,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.postgres_server import PostgresServer, postgres_programs, takes_postgres_login
 from scripts.server_processes import (
     START_TIMEOUT,
     LocalServer,
@@ -39,20 +41,28 @@ __all__ = [
     "GivenServer",
     "LocalServer",
     "MongoServer",
+    "PostgresServer",
     "RabbitServer",
     "Server",
     "ServerFailed",
     "ServerNotFound",
     "find_mongodb",
+    "find_postgresql",
     "find_rabbitmq",
     "free_port",
+    "postgres_programs",
     "rabbitmq_program",
     "secantus_program",
     "takes_amqp_login",
+    "takes_postgres_login",
 ]
 
 RABBITMQ_IMAGE = "rabbitmq:4"
 MONGODB_IMAGE = "mongo:8"
+POSTGRES_IMAGE = "postgres:17"
+
+_MONGODB_URL = ("mongodb://", "mongodb+srv://")
+_POSTGRES_URL = ("postgresql://", "postgres://")
 
 
 class ServerNotFound(Exception):
@@ -70,12 +80,20 @@ class GivenServer(Server):
 class ContainerServer(Server):
     """A container, on a fixed port of this host so that its address outlives a restart."""
 
-    def __init__(self, image: str, inner_port: int, url: str, answers: Callable[[str, int], bool]) -> None:
+    def __init__(
+        self,
+        image: str,
+        inner_port: int,
+        url: str,
+        answers: Callable[[str, int], bool],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         from testcontainers.core.container import DockerContainer
 
         self.port = free_port()
         self._answers = answers
         self._container: Any = DockerContainer(image).with_bind_ports(inner_port, self.port)
+        self._container.with_envs(**(environment or {}))
         self._begun = False
         self._host = "localhost"
         self._url = url
@@ -138,8 +156,8 @@ def find_rabbitmq(*, own: bool = False, containers: bool = True, install: bool =
 def find_mongodb(
     folder: Path | None = None, *, own: bool = False, containers: bool = True, python: str = sys.executable
 ) -> Server:
-    """A running MongoDB or something that speaks its protocol: ``DATABASE_URL``, a container, or the embedded store
-    with its data in ``folder``.
+    """A running MongoDB or something that speaks its protocol: the ``DATABASE_URL`` of one, a container, or the
+    embedded store with its data in ``folder``.
 
     Args:
         own: only one that may be stopped and killed, so not the first.
@@ -151,11 +169,36 @@ def find_mongodb(
     """
     ways: list[tuple[str, Callable[[], Server | None]]] = []
     if not own:
-        ways.append(("DATABASE_URL is not set", lambda: _from_variable("DATABASE_URL")))
+        ways.append(("DATABASE_URL is not set to one", lambda: _from_variable("DATABASE_URL", _MONGODB_URL)))
     if containers:
         ways.append(("no Docker through testcontainers", _mongodb_container))
     ways.append(("SecantusDB is not installed", lambda: _mongodb_embedded(folder, python)))
     return _first("MongoDB", ways)
+
+
+def find_postgresql(*, own: bool = False, containers: bool = True, install: bool = False) -> Server:
+    """A running PostgreSQL: the ``DATABASE_URL`` of one, or the ``POSTGRES_URL`` where that one is a MongoDB's, a
+    container, a server of our own from the programs on the PATH or where Debian keeps them, or, with ``install``, from
+    Debian's package where the user is root.
+
+    Args:
+        own: only one that may be stopped and killed, so neither of the URLs'.
+        containers: whether a container may be started.
+        install: whether a package may be installed.
+
+    Raises:
+        ServerNotFound: saying why each way failed.
+    """
+    ways: list[tuple[str, Callable[[], Server | None]]] = []
+    if not own:
+        ways.append(("DATABASE_URL is not set to one", lambda: _from_variable("DATABASE_URL", _POSTGRES_URL)))
+        ways.append(("POSTGRES_URL is not set to one", lambda: _from_variable("POSTGRES_URL", _POSTGRES_URL)))
+    if containers:
+        ways.append(("no Docker through testcontainers", _postgres_container))
+    ways.append(("no initdb and postgres on the PATH or in /usr/lib/postgresql", _postgres_on_path))
+    if install:
+        ways.append(("Debian's package postgresql cannot be installed", _postgres_from_debian))
+    return _first("PostgreSQL", ways)
 
 
 def _first(what: str, ways: Sequence[tuple[str, Callable[[], Server | None]]]) -> Server:
@@ -172,9 +215,9 @@ def _first(what: str, ways: Sequence[tuple[str, Callable[[], Server | None]]]) -
     raise ServerNotFound(f"{what} is not available: " + "; ".join(reasons))
 
 
-def _from_variable(name: str) -> Server | None:
+def _from_variable(name: str, begins: tuple[str, ...] = ("",)) -> Server | None:
     url = os.environ.get(name)
-    return GivenServer(url, name) if url else None
+    return GivenServer(url, name) if url and url.startswith(begins) else None
 
 
 def _rabbitmq_on_localhost() -> Server | None:
@@ -205,13 +248,38 @@ def _rabbitmq_on_path() -> Server | None:
 
 
 def _rabbitmq_from_debian() -> Server | None:
+    return _rabbitmq_on_path() if _installed_from_debian("rabbitmq-server") else None
+
+
+def _postgres_container() -> Server | None:
+    return _started(
+        ContainerServer(
+            POSTGRES_IMAGE,
+            5432,
+            "postgresql://postgres@{host}:{port}/conclave",
+            lambda host, port: takes_postgres_login(host, port, "postgres", "conclave"),
+            {"POSTGRES_HOST_AUTH_METHOD": "trust", "POSTGRES_DB": "conclave"},
+        )
+    )
+
+
+def _postgres_on_path() -> Server | None:
+    return _started(PostgresServer()) if postgres_programs() else None
+
+
+def _postgres_from_debian() -> Server | None:
+    return _postgres_on_path() if _installed_from_debian("postgresql") else None
+
+
+def _installed_from_debian(package: str) -> bool:
+    """Install it where that can be done at all."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return None
+        return False
     # With RUNLEVEL=1 the package does not start a server of its own beside ours.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", "rabbitmq-server"]):
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
         subprocess.run(["apt-get", "--quiet", *command], env=environment, check=True, stdout=subprocess.DEVNULL)
-    return _rabbitmq_on_path()
+    return True
 
 
 def _mongodb_embedded(folder: Path | None, python: str) -> Server | None:

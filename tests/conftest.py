@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scripts.servers import Server, ServerNotFound, find_mongodb, find_rabbitmq
+from scripts.servers import PostgresServer, Server, ServerNotFound, find_mongodb, find_postgresql, find_rabbitmq
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,23 @@ def mongo_url() -> Iterator[str]:
     """A server that speaks MongoDB's protocol, shared by the session: tests use databases of their own."""
     with found_or_not_run(find_mongodb) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL, shared by the session: tests use databases of their own."""
+    with found_or_not_run(lambda: find_postgresql(install=in_ci())) as server:
+        yield server.url
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of one test alone, not started yet, that keeps its data and its port when it is killed."""
+    server = found_or_not_run(lambda: find_postgresql(own=True, containers=False, install=in_ci()))
+    assert isinstance(server, PostgresServer)
+    server.stop()
+    yield server
+    server.close()
 
 
 def in_ci() -> bool:

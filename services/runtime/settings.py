@@ -5,7 +5,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,6 +34,9 @@ class BadSettings(ValueError):
     """One or more environment variables have values that are not allowed; the message names each."""
 
 
+MONGODB_SCHEMES = ("mongodb", "mongodb+srv")
+POSTGRES_SCHEMES = ("postgresql", "postgres")
+
 _OTHER_NAMES = {"COMMUNICATION_PROTOCOL": ("COMM_PROTOCOL",)}
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")  # in a URL, which an error message may show otherwise
 
@@ -58,7 +61,8 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "mongodb://localhost:27017/conclave",
         validation_alias="DATABASE_URL",
-        description="MongoDB: mongodb://[user:password@]host[:port]/database or mongodb+srv://...",
+        description="Where state is kept: MongoDB at mongodb://[user:password@]host[:port]/database or mongodb+srv://...,"
+        " PostgreSQL at postgresql://[user:password@]host[:port]/database.",
     )
     communication_protocol: Protocol = Field(
         Protocol.RABBITMQ,
@@ -95,6 +99,27 @@ class Settings(BaseSettings):
         validation_alias="STEP_LEASE",
         description="Seconds, beyond its timeout, after which a step that says nothing is sent once more, then failed.",
     )
+    max_open_executions: int = Field(
+        10_000,
+        ge=1,
+        le=10_000_000,
+        validation_alias="MAX_OPEN_EXECUTIONS",
+        description="Executions that may be open at once; above it starts are refused, or wait in their queue.",
+    )
+    max_pending_commands: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        validation_alias="MAX_PENDING_COMMANDS",
+        description="Requests with a command that one edge has in hand at once; above it they are answered 503.",
+    )
+    max_streams: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        validation_alias="MAX_STREAMS",
+        description="Event streams that one edge has open at once; above it they are answered 503.",
+    )
     shutdown_timeout: float = Field(
         20.0, gt=0, le=3_600, validation_alias="SHUTDOWN_TIMEOUT", description="Seconds that work in hand has to end."
     )
@@ -116,8 +141,8 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _is_mongodb(cls, value: str) -> str:
-        return _checked_url(value, ("mongodb", "mongodb+srv"))
+    def _is_store(cls, value: str) -> str:
+        return _checked_url(value, (*MONGODB_SCHEMES, *POSTGRES_SCHEMES))
 
     @field_validator("rabbitmq_url")
     @classmethod
@@ -132,7 +157,7 @@ class Settings(BaseSettings):
     def get_database_config(self) -> dict[str, Any]:
         """``{"url": ..., "database": name}``: the name is the URL's path, ``conclave`` if it has none."""
         name = urlsplit(self.database_url).path.strip("/")
-        return {"url": self.database_url, "database": name or "conclave"}
+        return {"url": self.database_url, "database": unquote(name) or "conclave"}
 
 
 def load_settings() -> Settings:

@@ -1,5 +1,5 @@
-"""What every store must do with headers, workflows and agents, and the lists of them, over the store in memory and over
-MongoDB's protocol.
+"""What every store must do with headers, workflows and agents, and the lists of them, over the store in memory,
+MongoDB's protocol and PostgreSQL.
 
 Logs, payloads and definitions: test_store_parity.py.
 """
@@ -15,12 +15,12 @@ from contracts.agents import AgentAnnounced, AgentDescriptor, Capability
 from contracts.history import ExecutionStatus, Header
 from contracts.workflow import Workflow
 from services.runtime.store.base import AgentHost, BadCursor, HeaderFilter, Page, Store
-from tests.support.stores import opened_store
+from tests.support.stores import STORES, opened_store
 
 RUNNING, COMPLETED, FAILED = ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 
 
-@pytest.fixture(params=["memory", pytest.param("mongodb", marks=pytest.mark.mongodb)])
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with opened_store(request) as store:
         yield store
@@ -135,6 +135,15 @@ async def test_open_are_those_that_run_in_pages(store: Store) -> None:
     assert end is None
 
 
+async def test_open_executions_are_counted_up_to_a_limit(store: Store) -> None:
+    assert await store.count_open(5) == 0
+    await store.write_headers([header(f"r{i}") for i in range(7)])
+    await store.write_headers([header(f"e{i}", status=status) for i, status in enumerate((COMPLETED, FAILED))])
+    assert [await store.count_open(limit) for limit in (1, 6, 7, 8, 1000)] == [1, 6, 7, 7, 7]
+    await store.write_headers([header("r0", 2, status=COMPLETED), header("r1", 2, status=FAILED)])
+    assert await store.count_open(1000) == 5
+
+
 async def test_pages_of_open_executions_end_where_the_rows_do(store: Store) -> None:
     await store.write_headers([header(f"r{i}") for i in range(4)])
     first, cursor = await store.open_headers(Page(2))
@@ -190,6 +199,34 @@ async def test_lists_are_filtered_and_latest_first_in_pages_of_any_size(
         and (filter.started_before is None or found.started_at < filter.started_before)
     ]
     assert await all_pages(store, filter, limit) == expected
+
+
+NAMES = ["\0", "a\0b", "\\", "\\0", "a\\\0", "é'\"%", "\U0001d11e"]
+
+
+async def test_any_text_may_name_a_workflow(store: Store) -> None:
+    named = {name: header(f"x{i}", workflow_id=name, workflow_name=name) for i, name in enumerate(NAMES)}
+    await store.write_headers(list(named.values()))
+    for name, expected in named.items():
+        assert await store.list_headers(HeaderFilter(workflow_name=name), Page()) == ([expected], None)
+        assert await store.list_headers(HeaderFilter(workflow_id=name), Page()) == ([expected], None)
+        kept = workflow(name, name=name)
+        assert await store.put_workflow(kept) is True
+        assert await store.get_workflow(name) == kept
+        assert await store.list_workflows(Page(), name) == ([kept], None)
+    assert await all_pages(store, HeaderFilter(), 2) == [f"x{i}" for i in reversed(range(len(NAMES)))]
+
+
+async def test_workflows_with_any_id_are_paged(store: Store) -> None:
+    for name in NAMES:
+        await store.put_workflow(workflow(name))
+    found: list[str] = []
+    cursor = None
+    while len(found) < len(NAMES):
+        page, cursor = await store.list_workflows(Page(2, cursor))
+        found += [shown.workflow_id for shown in page]
+    assert cursor is None
+    assert sorted(found) == sorted(NAMES)
 
 
 async def test_a_page_is_not_moved_by_what_starts_meanwhile(store: Store) -> None:

@@ -1,4 +1,5 @@
-"""What every store must do with logs, payloads and definitions, over the store in memory and over MongoDB's protocol.
+"""What every store must do with logs, payloads and definitions, over the store in memory, MongoDB's protocol and
+PostgreSQL.
 
 Headers and lists: test_store_lists_parity.py.
 """
@@ -26,10 +27,10 @@ from contracts.history import (
 )
 from services.runtime.store.base import Store, StoreError
 from services.runtime.store.documents import MAX_TEXT_BYTES
-from tests.support.stores import opened_store
+from tests.support.stores import STORES, opened_store
 
 
-@pytest.fixture(params=["memory", pytest.param("mongodb", marks=pytest.mark.mongodb)])
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with opened_store(request) as store:
         yield store
@@ -88,6 +89,16 @@ async def test_of_many_writers_at_once_exactly_one_wins_each_number(store: Store
     }
 
 
+async def test_whoever_loses_a_number_reads_the_winner_at_once(store: Store) -> None:
+    async def race(writer: int) -> bool:
+        mine = [entry(f"x{i}", 1, StepSkipped(step="s", reason=f"writer {writer}")) for i in range(10)]
+        inserted = await store.append(mine[:: 1 if writer % 2 else -1])
+        logs = await store.read_log({f"x{i}": 0 for i in range(10)})
+        return all((logs[lone.execution_id] == [lone]) == (lone.id in inserted) for lone in mine) and all(logs.values())
+
+    assert await asyncio.gather(*(race(writer) for writer in range(6))) == [True] * 6
+
+
 async def test_nothing_appended_is_nothing_inserted(store: Store) -> None:
     assert await store.append([]) == set()
     assert await store.read_log({}) == {}
@@ -118,6 +129,18 @@ async def test_ids_that_begin_alike_do_not_meet(store: Store) -> None:
     for name in names:
         await store.append(log(name, 2))
     assert await store.read_log(dict.fromkeys(names, 1)) == {name: [entry(name, 2)] for name in names}
+
+
+@pytest.mark.parametrize("name", ["nul\0", "\0", "\\", "\\0", "\\\\0\0\\", "é/'\"%_$1", "\U0001d11e", " "])
+async def test_any_text_may_name_an_execution(store: Store, name: str) -> None:
+    others = [name + "\0", name + "\\", name + "0", name + "\\0"]
+    assert await store.append(log(name, 2)) == {f"{name}/000000001", f"{name}/000000002"}
+    assert await store.read_log(dict.fromkeys([name, *others], 1)) == {
+        name: [entry(name, 2)],
+        **{o: [] for o in others},
+    }
+    await store.put_payloads({name: 1})
+    assert await store.get_payloads([name, *others]) == {name: 1}
 
 
 async def test_nothing_is_read_past_a_gap(store: Store) -> None:

@@ -95,6 +95,12 @@ class MemoryStore:
 
         return await self._do("open_headers", of_page)
 
+    async def count_open(self, limit: int) -> int:
+        def count() -> int:
+            return min(limit, sum(header.status is ExecutionStatus.RUNNING for header in self._headers()))
+
+        return await self._do("count_open", count)
+
     async def list_headers(self, filter: HeaderFilter, page: Page) -> tuple[list[Header], str | None]:
         def of_page() -> tuple[list[Header], str | None]:
             found = [header for header in self._headers() if _matches(header, filter)]

@@ -111,6 +111,10 @@ class Store(Protocol):
         """Every execution that has not ended, and the cursor of the next page if there is one."""
         ...
 
+    async def count_open(self, limit: int) -> int:
+        """How many executions have not ended, by their headers; counting stops at ``limit`` (1 or more)."""
+        ...
+
     async def list_headers(self, filter: HeaderFilter, page: Page) -> tuple[list[Header], str | None]:
         """Latest started first, and the cursor of the next page if there is one.
 

@@ -1,4 +1,4 @@
-"""How the store's values are written as documents, whatever the database.
+"""How the store's values are written, whatever the database: as JSON, or as documents that hold it.
 
 What is queried stands in fields of its own; everything else is one JSON text. JSON, because outputs, inputs and
 definitions are free JSON, which BSON and its kin do not hold: integers beyond 64 bits, lone NULs in keys. One text,
@@ -20,32 +20,61 @@ from services.runtime.store.base import AgentHost, StoreError, Unstorable
 Document = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
-# MongoDB refuses documents over 16 MiB; what is kept back is for the id, the other fields and their names.
+# MongoDB refuses documents over 16 MiB; what is kept back is for the id, the other fields and their names. The limit is
+# every store's, so that what one takes another does.
 MAX_TEXT_BYTES = 16 * 1024 * 1024 - 16 * 1024
 
 
+def entry_json(entry: LogEntry) -> bytes:
+    return _model_json("log entry", entry.id, entry)
+
+
 def entry_document(entry: LogEntry) -> Document:
-    return {"_id": entry.id, "entry": _model_text("log entry", entry.id, entry)}
+    return {"_id": entry.id, "entry": entry_json(entry).decode()}
+
+
+def entry_of_json(key: str, json: bytes | str) -> LogEntry:
+    return _parsed(LogEntry, "log entry", key, json)
 
 
 def entry_of(document: Mapping[str, Any]) -> LogEntry:
-    return _parsed(LogEntry, "log entry", document, "entry")
+    return entry_of_json(document["_id"], document["entry"])
+
+
+def payload_json(payload_id: str, value: Any) -> bytes:
+    return _free_json("payload", payload_id, value)
 
 
 def payload_document(payload_id: str, value: Any) -> Document:
-    return {"_id": payload_id, "value": _free_text("payload", payload_id, value)}
+    return {"_id": payload_id, "value": payload_json(payload_id, value).decode()}
+
+
+def payload_of_json(key: str, json: bytes | str) -> Any:
+    return _free_value("payload", key, json)
 
 
 def payload_of(document: Mapping[str, Any]) -> Any:
-    return _free_value("payload", document, "value")
+    return payload_of_json(document["_id"], document["value"])
+
+
+def definition_json(definition_hash: str, definition: Mapping[str, Any]) -> bytes:
+    return _free_json("definition", definition_hash, dict(definition))
 
 
 def definition_document(definition_hash: str, definition: Mapping[str, Any]) -> Document:
-    return {"_id": definition_hash, "definition": _free_text("definition", definition_hash, dict(definition))}
+    return {"_id": definition_hash, "definition": definition_json(definition_hash, definition).decode()}
+
+
+def definition_of_json(key: str, json: bytes | str) -> dict[str, Any]:
+    return dict(_free_value("definition", key, json))
 
 
 def definition_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_free_value("definition", document, "definition"))
+    return definition_of_json(document["_id"], document["definition"])
+
+
+def workflow_json(workflow: Workflow) -> bytes:
+    return _model_json("workflow", workflow.workflow_id, workflow)
 
 
 def workflow_document(workflow: Workflow) -> Document:
@@ -53,12 +82,16 @@ def workflow_document(workflow: Workflow) -> Document:
         "_id": workflow.workflow_id,
         "name": workflow.name,
         "created_at": workflow.created_at,
-        "workflow": _model_text("workflow", workflow.workflow_id, workflow),
+        "workflow": workflow_json(workflow).decode(),
     }
 
 
+def workflow_of_json(key: str, json: bytes | str) -> Workflow:
+    return _parsed(Workflow, "workflow", key, json)
+
+
 def workflow_of(document: Mapping[str, Any]) -> Workflow:
-    return _parsed(Workflow, "workflow", document, "workflow")
+    return workflow_of_json(document["_id"], document["workflow"])
 
 
 def header_document(header: Header) -> Document:
@@ -72,50 +105,51 @@ def header_of(document: Mapping[str, Any]) -> Header:
     return Header.model_validate({**document, "execution_id": document["_id"]})
 
 
+def host_json(host: AgentHost) -> bytes:
+    return _model_json("agent host", host.announced.host_id, host.announced)
+
+
 def host_document(host: AgentHost) -> Document:
-    announced = host.announced
-    return {
-        "_id": announced.host_id,
-        "seen_at": host.seen_at,
-        "announced": _model_text("agent host", announced.host_id, announced),
-    }
+    return {"_id": host.announced.host_id, "seen_at": host.seen_at, "announced": host_json(host).decode()}
+
+
+def host_of_json(key: str, seen_at: float, json: bytes | str) -> AgentHost:
+    return AgentHost(announced=_parsed(AgentAnnounced, "agent host", key, json), seen_at=seen_at)
 
 
 def host_of(document: Mapping[str, Any]) -> AgentHost:
-    announced = _parsed(AgentAnnounced, "agent host", document, "announced")
-    return AgentHost(announced=announced, seen_at=document["seen_at"])
+    return host_of_json(document["_id"], document["seen_at"], document["announced"])
 
 
-def _model_text(kind: str, key: str, value: BaseModel) -> str:
+def _model_json(kind: str, key: str, value: BaseModel) -> bytes:
     try:
-        return _fitting(kind, key, value.model_dump_json(exclude_none=True))
+        return _fitting(kind, key, value.__pydantic_serializer__.to_json(value, exclude_none=True))
     except PydanticSerializationError as error:
         raise Unstorable(f"{kind} {key} cannot be written as JSON: {error}") from error
 
 
-def _free_text(kind: str, key: str, value: Any) -> str:
+def _free_json(kind: str, key: str, value: Any) -> bytes:
     try:
-        return _fitting(kind, key, to_json(value, inf_nan_mode="constants").decode())
+        return _fitting(kind, key, to_json(value, inf_nan_mode="constants"))
     except PydanticSerializationError as error:
         raise Unstorable(f"{kind} {key} cannot be written as JSON: {error}") from error
 
 
-def _fitting(kind: str, key: str, text: str) -> str:
-    """A character takes 4 bytes at most, so short texts are not measured twice."""
-    if len(text) * 4 > MAX_TEXT_BYTES and (size := len(text.encode())) > MAX_TEXT_BYTES:
-        raise Unstorable(f"{kind} {key} is {size:,} bytes of JSON; the limit is {MAX_TEXT_BYTES:,}")
-    return text
+def _fitting(kind: str, key: str, json: bytes) -> bytes:
+    if len(json) > MAX_TEXT_BYTES:
+        raise Unstorable(f"{kind} {key} is {len(json):,} bytes of JSON; the limit is {MAX_TEXT_BYTES:,}")
+    return json
 
 
-def _parsed(model: type[M], kind: str, document: Mapping[str, Any], field: str) -> M:
+def _parsed(model: type[M], kind: str, key: str, json: bytes | str) -> M:
     try:
-        return model.model_validate_json(document[field])
+        return model.model_validate_json(json)
     except ValidationError as error:
-        raise StoreError(f"{kind} {document['_id']} cannot be read: {error}") from error
+        raise StoreError(f"{kind} {key} cannot be read: {error}") from error
 
 
-def _free_value(kind: str, document: Mapping[str, Any], field: str) -> Any:
+def _free_value(kind: str, key: str, json: bytes | str) -> Any:
     try:
-        return from_json(document[field])
+        return from_json(json)
     except ValueError as error:
-        raise StoreError(f"{kind} {document['_id']} cannot be read: {error}") from error
+        raise StoreError(f"{kind} {key} cannot be read: {error}") from error

@@ -178,6 +178,9 @@ class MongoStore:
         )
         return [documents.header_of(row) for row in rows], cursor
 
+    async def count_open(self, limit: int) -> int:
+        return await self._stored.count("headers", {"status": ExecutionStatus.RUNNING.value}, limit)
+
     async def list_headers(self, filter: HeaderFilter, page: Page) -> tuple[list[Header], str | None]:
         chosen = {
             "status": filter.status.value if filter.status else None,

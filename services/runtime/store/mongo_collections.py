@@ -92,6 +92,12 @@ class Collections:
             rows: list[Document] = await self._db[name].find(query, sort=order, limit=limit).to_list(None)
         return rows
 
+    async def count(self, name: str, query: Document, limit: int) -> int:
+        """How many match, at most ``limit``."""
+        await self._ready()
+        with translated(f"count {name}"):
+            return int(await self._db[name].count_documents(query, limit=limit))
+
     async def page(
         self,
         name: str,

@@ -21,6 +21,7 @@ from contracts.execution import (
     WakeUp,
 )
 from contracts.history import Header, LogEntry, StepError, StepSucceeded
+from services.orchestrator.admission import Admission, Known
 from services.orchestrator.committer import Committer
 from services.orchestrator.engine import ExecutionState, Limits, Plan, execution_plan, fold_entry
 from services.orchestrator.intake import Intake
@@ -184,7 +185,9 @@ class Replica:
             clock=lambda: self.world.now + self.skew,
             sleep=lambda _: self.world.gate(self, "pause"),
         )
-        self.intake = Intake(self.committer.mailbox, plans, None, sizes)  # type: ignore[arg-type]
+        mailbox = self.committer.mailbox
+        admission = Admission(store, mailbox, limit=1_000_000)
+        self.intake = Intake(mailbox, plans, None, sizes, admission, Known(store))  # type: ignore[arg-type]
         self.task = self.world.loop.create_task(self.committer._run())
 
     async def take(self, delivery: TakenDelivery) -> None:

@@ -1,4 +1,4 @@
-"""The test runner: servers are given to pytest, and a missing RabbitMQ is never a silent success."""
+"""The test runner: servers are given to pytest, and a missing RabbitMQ or PostgreSQL is never a silent success."""
 
 from pathlib import Path
 
@@ -9,32 +9,38 @@ from scripts.servers import GivenServer, ServerNotFound
 
 BROKER = "amqp://guest:guest@127.0.0.1:1/"
 STORE = "mongodb://127.0.0.1:1/conclave"
+POSTGRES = "postgresql://127.0.0.1:1/conclave"
 
 
 @pytest.fixture
 def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A test file that passes if it is given both servers."""
+    """A test file that passes if it is given its servers."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(run_tests, "find_mongodb", lambda: GivenServer(STORE, "here"))
     monkeypatch.setattr(run_tests, "find_rabbitmq", lambda install: GivenServer(BROKER, "here"))
+    monkeypatch.setattr(run_tests, "find_postgresql", lambda install: GivenServer(POSTGRES, "here"))
     path = tmp_path / "test_sample.py"
     path.write_text(
         "import os\n"
         "def test_servers():\n"
         f"    assert os.environ['DATABASE_URL'] == {STORE!r}\n"
         f"    assert os.environ.get('RABBITMQ_URL', {BROKER!r}) == {BROKER!r}\n"
+        f"    assert os.environ.get('POSTGRES_URL', {POSTGRES!r}) == {POSTGRES!r}\n"
         "def test_fails():\n    raise AssertionError\n",
         encoding="utf-8",
     )
     return path
 
 
-def without_rabbitmq(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere(install: bool) -> None:
-        raise ServerNotFound("RabbitMQ is not available: no way led to one")
+MISSING = [("RabbitMQ", "RABBITMQ_URL", "find_rabbitmq"), ("PostgreSQL", "POSTGRES_URL", "find_postgresql")]
 
-    monkeypatch.delenv("RABBITMQ_URL", raising=False)
-    monkeypatch.setattr(run_tests, "find_rabbitmq", nowhere)
+
+def without(what: str, variable: str, find: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(install: bool) -> None:
+        raise ServerNotFound(f"{what} is not available: no way led to one")
+
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(run_tests, find, nowhere)
 
 
 def test_servers_and_arguments_reach_pytest_and_its_code_comes_back(sample: Path) -> None:
@@ -42,16 +48,25 @@ def test_servers_and_arguments_reach_pytest_and_its_code_comes_back(sample: Path
     assert run_tests.main([f"{sample}::test_fails", "-q"]) == 1
 
 
-def test_no_rabbitmq_is_reported(
-    sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("what", "variable", "find"), MISSING)
+def test_a_server_that_is_missing_is_reported(
+    what: str,
+    variable: str,
+    find: str,
+    sample: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    without_rabbitmq(monkeypatch)
+    without(what, variable, find, monkeypatch)
     assert run_tests.main([f"{sample}::test_servers", "-q"]) == 0
-    assert "NOT RUN: the tests that need RabbitMQ. RabbitMQ is not available" in capsys.readouterr().out
+    assert f"NOT RUN: the tests that need {what}. {what} is not available" in capsys.readouterr().out
 
 
-def test_no_rabbitmq_in_ci_is_a_failure(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_rabbitmq(monkeypatch)
+@pytest.mark.parametrize(("what", "variable", "find"), MISSING)
+def test_a_server_that_is_missing_in_ci_is_a_failure(
+    what: str, variable: str, find: str, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(what, variable, find, monkeypatch)
     monkeypatch.setenv("CI", "true")
     assert run_tests.main([f"{sample}::test_servers", "-q"]) == 1
 

@@ -20,6 +20,7 @@ from scripts.servers import (
     ServerFailed,
     ServerNotFound,
     find_mongodb,
+    find_postgresql,
     find_rabbitmq,
     free_port,
     takes_amqp_login,
@@ -40,6 +41,37 @@ def test_a_given_server_comes_first_and_is_left_alone(monkeypatch: pytest.Monkey
             mongo.kill()
 
 
+@pytest.mark.parametrize(
+    ("url", "mongodb", "postgresql"),
+    [
+        ("mongodb://there/db", True, False),
+        ("mongodb+srv://there/db", True, False),
+        ("postgresql://there/db", False, True),
+        ("postgres://there/db", False, True),
+    ],
+)
+def test_the_url_of_one_database_is_not_taken_for_the_other(
+    url: str, mongodb: bool, postgresql: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.delenv("POSTGRES_URL", raising=False)
+    monkeypatch.setattr(servers, "secantus_program", lambda *_: None)
+    monkeypatch.setattr(servers, "postgres_programs", lambda: None)
+    for given, find in ((mongodb, find_mongodb), (postgresql, find_postgresql)):
+        if given:
+            assert find(containers=False).url == url
+        else:
+            with pytest.raises(ServerNotFound, match="DATABASE_URL is not set to one"):
+                find(containers=False)
+
+
+def test_postgresql_may_be_given_beside_mongodb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mongodb://there/db")
+    monkeypatch.setenv("POSTGRES_URL", "postgresql://there/db")
+    assert (find_mongodb().url, find_postgresql().url) == ("mongodb://there/db", "postgresql://there/db")
+    assert find_postgresql().origin == "POSTGRES_URL"
+
+
 def test_what_cannot_be_found_says_why_each_way_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RABBITMQ_URL", raising=False)
     monkeypatch.setattr(servers, "rabbitmq_program", lambda: None)
@@ -52,6 +84,11 @@ def test_what_cannot_be_found_says_why_each_way_failed(monkeypatch: pytest.Monke
     monkeypatch.delenv("DATABASE_URL", raising=False)
     with pytest.raises(ServerNotFound, match="SecantusDB is not installed"):
         find_mongodb(containers=False, python="/nowhere/bin/python")
+
+    monkeypatch.delenv("POSTGRES_URL", raising=False)
+    monkeypatch.setattr(servers, "postgres_programs", lambda: None)
+    with pytest.raises(ServerNotFound, match="no initdb and postgres on the PATH"):
+        find_postgresql(containers=False)
 
 
 def test_a_way_that_breaks_is_a_reason_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

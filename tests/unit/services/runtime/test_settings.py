@@ -28,6 +28,9 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "agent_ids": ("AGENT_IDS", "alice,bob", ("alice", "bob")),
     "data_folder": ("DATA_FOLDER", "data/here", Path("data/here")),
     "step_lease": ("STEP_LEASE", "12.5", 12.5),
+    "max_open_executions": ("MAX_OPEN_EXECUTIONS", "20", 20),
+    "max_pending_commands": ("MAX_PENDING_COMMANDS", "30", 30),
+    "max_streams": ("MAX_STREAMS", "40", 40),
     "shutdown_timeout": ("SHUTDOWN_TIMEOUT", "4", 4.0),
 }
 
@@ -37,8 +40,9 @@ BAD = [
     ("API_PORT", "http", "valid integer"),
     ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
     ("LOG_FORMAT", "xml", "'json' or 'console'"),
-    ("DATABASE_URL", "postgresql://localhost/db", "mongodb:// or mongodb+srv://"),
+    ("DATABASE_URL", "mysql://localhost/db", "mongodb:// or mongodb+srv:// or postgresql:// or postgres://"),
     ("DATABASE_URL", "mongodb://", "mongodb:// or mongodb+srv://"),
+    ("DATABASE_URL", "postgresql://", "postgresql:// or postgres://"),
     ("DATABASE_URL", "localhost:27017", "mongodb:// or mongodb+srv://"),
     ("COMMUNICATION_PROTOCOL", "smoke", "'rabbitmq', 'redis' or 'direct'"),
     ("RABBITMQ_URL", "http://localhost", "amqp:// or amqps://"),
@@ -54,6 +58,12 @@ BAD = [
     ("AGENT_CONCURRENCY", "10001", "less than or equal to 10000"),
     ("STEP_LEASE", "-1", "greater than 0"),
     ("STEP_LEASE", "inf", "less than or equal to 604800"),
+    ("MAX_OPEN_EXECUTIONS", "0", "greater than or equal to 1"),
+    ("MAX_OPEN_EXECUTIONS", "10000001", "less than or equal to 10000000"),
+    ("MAX_PENDING_COMMANDS", "0", "greater than or equal to 1"),
+    ("MAX_PENDING_COMMANDS", "100001", "less than or equal to 100000"),
+    ("MAX_STREAMS", "0", "greater than or equal to 1"),
+    ("MAX_STREAMS", "100001", "less than or equal to 100000"),
     ("SHUTDOWN_TIMEOUT", "0", "greater than 0"),
     ("SHUTDOWN_TIMEOUT", "3601", "less than or equal to 3600"),
 ]
@@ -160,6 +170,10 @@ def test_settings_do_not_change() -> None:
         ("mongodb://localhost:27017", "conclave"),
         ("mongodb://localhost:27017/", "conclave"),
         ("mongodb://localhost?appName=x", "conclave"),
+        ("postgresql://user:p%40ss@one:1,two:2/orders?sslmode=require", "orders"),
+        ("postgres://localhost/a%20name", "a name"),
+        ("postgresql://localhost", "conclave"),
+        ("postgresql:///orders?host=/run/postgresql", "orders"),
     ],
 )
 def test_database_config_format(url: str, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,8 +187,8 @@ def test_the_database_has_a_default() -> None:
 
 
 def test_a_bad_url_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgres://user:secret@host/db")
-    with pytest.raises(BadSettings, match=r"DATABASE_URL='postgres://user:\*\*\*@host/db' is not allowed") as refusal:
+    monkeypatch.setenv("DATABASE_URL", "mysql://user:secret@host/db")
+    with pytest.raises(BadSettings, match=r"DATABASE_URL='mysql://user:\*\*\*@host/db' is not allowed") as refusal:
         load_settings()
     assert "secret" not in str(refusal.value)
 
