@@ -19,7 +19,9 @@ class StartExecution(Message):
     """Start an execution of a stored workflow (``workflow_id``) or of a definition sent along.
 
     The client chooses ``execution_id``; the same id with the same body again is the same execution, with another
-    body it is refused. Answered by ``ExecutionAccepted`` or ``Refused`` where a reply was asked for.
+    body it is refused. Answered by ``ExecutionAccepted`` or ``Refused`` where a reply was asked for. A start that asks
+    for none waits in its queue while the system has as much to do as it may; who waits for the reply sends it to
+    ``topology.start_now()``, which does not queue behind those.
     """
 
     TYPE: ClassVar[str] = "execution.start.v1"
@@ -67,14 +69,19 @@ class CancelAccepted(Message):
 
 class Refused(Message):
     """A command was refused and nothing was stored. As an event it is published for whoever sent the command
-    straight onto the broker without asking for a reply."""
+    straight onto the broker without asking for a reply.
+
+    ``overloaded`` is about now and not about the command: the same one may be sent again, best after ``retry_after``
+    seconds.
+    """
 
     TYPE: ClassVar[str] = "command.refused.v1"
 
-    code: Literal["invalid", "not_found", "conflict", "already_exists"]
+    code: Literal["invalid", "not_found", "conflict", "already_exists", "overloaded"]
     message: str
     subject: str = ""
     faults: tuple[Fault, ...] = ()
+    retry_after: float | None = None
 
     def address(self) -> Address:
         return topology.event("command.refused")

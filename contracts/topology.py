@@ -57,7 +57,7 @@ class Queue:
 ANY_AGENT = "any"
 RESULTS_DELIVERY_LIMIT = 100_000
 AGENT_DELIVERY_LIMIT = 3
-SHARDS = 8
+SHARDS = 4  # one orchestrator does thousands of steps a second; more shards cut results into more messages
 
 
 # ---- addresses: a message class knows which of these is its own
@@ -66,6 +66,12 @@ SHARDS = 8
 def command(name: str) -> Address:
     """A command to the orchestrator or the registry; ``name`` is the message type without its version."""
     return Address(Exchange.COMMANDS, name)
+
+
+def start_now() -> Address:
+    """Where a start goes whose sender waits for the answer: taken or refused at once. A start under its own key,
+    ``execution.start``, waits in its queue while there is no room for it."""
+    return command("execution.start_now")
 
 
 def event(name: str) -> Address:
@@ -109,11 +115,17 @@ def reply(queue_name: str) -> Address:
 
 
 def orchestrator_commands() -> Queue:
+    """What is answered at once, whatever else waits."""
     return Queue(
         "orchestrator.commands",
-        (command("execution.*"), command("workflow.*")),
+        (start_now(), command("execution.cancel"), command("workflow.*")),
         delivery_limit=RESULTS_DELIVERY_LIMIT,
     )
+
+
+def orchestrator_starts() -> Queue:
+    """Starts that may wait here until there is room for them."""
+    return Queue("orchestrator.starts", (command("execution.start"),), delivery_limit=RESULTS_DELIVERY_LIMIT)
 
 
 def orchestrator_shards(shards: int = SHARDS) -> tuple[Queue, ...]:

@@ -24,9 +24,11 @@ from contracts.workflow import WorkflowDefinition
 from services.edge import correlation, events, executions, openapi, problems, starting, system, workflows
 from services.edge.commands import Commands
 from services.edge.dependencies import Edge
+from services.edge.gate import Gate
 from services.edge.live import LiveFeed
 from services.edge.models import Cancel, ExecuteDefinition, ExecuteWorkflow
 from services.edge.outline import Outlines
+from services.edge.pressure import Pressure
 from services.edge.server import Server
 from services.runtime.bus.base import Bus
 from services.runtime.bus.open import open_bus
@@ -49,6 +51,7 @@ SERVE_AFTER_SECONDS = 1.0
 def create_application(settings: Settings, store: Store, bus: Bus) -> FastAPI:
     """The API as an ASGI application. Its lifespan connects to the bus and the store, and disconnects."""
     requests = Requests(bus, NAME)
+    pressure = Pressure(settings.max_pending_commands)
     live = LiveFeed(store)
     feed = topology.events_feed(f"edge.{uuid.uuid4().hex}.events", "execution.advanced")
     service = Service(
@@ -66,7 +69,7 @@ def create_application(settings: Settings, store: Store, bus: Bus) -> FastAPI:
         " problem documents. `/asyncapi` shows the messages that do the same straight on the broker.",
         lifespan=_lifespan(service),
     )
-    app.state.edge = Edge(settings, store, bus, Commands(bus, requests), live, Outlines(store))
+    app.state.edge = Edge(settings, store, bus, Commands(bus, requests, pressure), live, Outlines(store), pressure)
 
     app.include_router(workflows.router, prefix=PREFIX)
     app.include_router(executions.router, prefix=PREFIX)
@@ -75,7 +78,7 @@ def create_application(settings: Settings, store: Store, bus: Bus) -> FastAPI:
 
     problems.install(app)
     events.install(app)
-    _add_middleware(app, settings)
+    _add_middleware(app, settings, pressure)
     app.openapi = openapi.document_of(app, _schemas)  # type: ignore[method-assign]
     return app
 
@@ -124,8 +127,9 @@ def _report(starting: asyncio.Task[None]) -> None:
         log.error("the edge cannot connect and will not try again", error=repr(error), exc_info=error)
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, pressure: Pressure) -> None:
     """The last one added is the first that a request meets."""
+    app.add_middleware(Gate, pressure=pressure, prefix=f"{PREFIX}/")
     metrics = Instrumentator(
         registry=CollectorRegistry(),
         excluded_handlers=["^/metrics$"],

@@ -11,6 +11,7 @@ from contracts.execution import EXECUTION_ID_PATTERN
 from services.edge.commands import Commands
 from services.edge.live import LiveFeed
 from services.edge.outline import Outlines
+from services.edge.pressure import Pressure
 from services.edge.problems import Problem
 from services.runtime.bus.base import Bus
 from services.runtime.settings import Settings
@@ -29,6 +30,7 @@ class Edge:
     commands: Commands
     live: LiveFeed
     outlines: Outlines
+    pressure: Pressure
 
 
 # Async although nothing is awaited: the framework runs plain functions in a thread, which costs more than they do.

@@ -79,9 +79,11 @@ async def open_stream(
     """Take part in the broadcast, then read the log, so that nothing falls in between.
 
     Raises:
-        Problem: there is no such execution, or the place is beyond what has happened.
+        Problem: there is no such execution, or the place is beyond what has happened; too many streams are open.
         StreamIsOver: the execution has ended and the client has seen it all.
     """
+    if edge.live.followers >= edge.settings.max_streams:
+        raise edge.pressure.too_many_streams(edge.live.followers)
     # From one entry before the place: that one is there if the execution is.
     position = max(place.n - 1, 0)
     with edge.live.following(execution_id, position) as follower:

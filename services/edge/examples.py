@@ -172,6 +172,12 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         "status": 409,
         "detail": "there is already another workflow 'wf-test'",
     },
+    408: {
+        "type": "urn:conclave:problem:too-slow",
+        "title": "The body did not come in time",
+        "status": 408,
+        "detail": "the body was not here within 30 s",
+    },
     413: {
         "type": "urn:conclave:problem:too-large",
         "title": "The body is too large",

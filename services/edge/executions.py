@@ -33,7 +33,7 @@ from services.edge.openapi import body, ok, problems
 from services.edge.problems import Problem
 from services.edge.projection import large_values, project, show_entry, started_event, with_large_values
 from services.edge.reading import After, Limit, reading
-from services.edge.starting import STARTED_HEADERS, start
+from services.edge.starting import STARTED_HEADERS, check_room, start
 from services.runtime.store.base import HeaderFilter, Page, StoreError
 
 router = APIRouter(prefix="/executions", tags=["executions"])
@@ -51,7 +51,7 @@ router = APIRouter(prefix="/executions", tags=["executions"])
             description="Started, and stored",
             headers=STARTED_HEADERS,
         ),
-        **problems(400, 413, 415, 422, 503),
+        **problems(400, 408, 413, 415, 422, 503),
     },
     openapi_extra=body("ExecuteDefinition", {"definition": examples.DEFINITION, "inputs": {}}, required=True),
 )
@@ -64,6 +64,7 @@ async def execute_definition(
     correlation_id: CorrelationId,
 ) -> Started:
     """The answer comes once the start is stored: from then on the execution goes on whatever crashes."""
+    await check_room(edge, client, key)
     wanted = await read_model(request, ExecuteDefinition)
     return await start(
         request,
@@ -160,7 +161,7 @@ async def get_step_output(
     summary="Cancel an execution",
     responses={
         **ok({"execution_id": examples.EXECUTION_ID, "status": "cancelled"}),
-        **problems(400, 404, 413, 415, 422, 503),
+        **problems(400, 404, 408, 413, 415, 422, 503),
     },
     openapi_extra=body("Cancel", {"reason": "no longer needed"}, required=False),
 )

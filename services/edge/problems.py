@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents: every answer that is not a success has this form, whoever raised it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -28,19 +29,27 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "not-found": (404, "No such thing"),
     "conflict": (409, "In conflict with what is stored"),
     "already-exists": (409, "The id is taken"),
+    "too-slow": (408, "The body did not come in time"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body's content type is not one of those read here"),
     "invalid": (422, "The request was read and is not valid"),
     "idempotency-key-reused": (422, "The Idempotency-Key was used with another request"),
     "unavailable": (503, "Something that this answer needs is away"),
+    "overloaded": (503, "More is asked than can be done now"),
 }
 
-_REFUSALS = {"invalid": "invalid", "not_found": "not-found", "conflict": "conflict", "already_exists": "already-exists"}
+_REFUSALS = {
+    "invalid": "invalid",
+    "not_found": "not-found",
+    "conflict": "conflict",
+    "already_exists": "already-exists",
+    "overloaded": "overloaded",
+}
 
 
 class Problem(Exception):
     """An answer that is not a success. ``errors`` are ``{"path", "code", "message"}``, one for each fault; other
-    ``members`` stand in the document as they are."""
+    ``members`` stand in the document as they are. ``retry_after``: whole seconds, for those that are 503."""
 
     def __init__(
         self,
@@ -49,8 +58,10 @@ class Problem(Exception):
         *,
         errors: Iterable[Mapping[str, Any]] = (),
         members: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(detail)
+        self.retry_after = retry_after
         self.kind = kind
         self.status, self.title = KINDS[kind]
         self.detail = detail
@@ -61,13 +72,16 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Retry-After": RETRY_AFTER} if self.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        if self.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            return {}
+        return {"Retry-After": RETRY_AFTER if self.retry_after is None else str(self.retry_after)}
 
 
 def refused(answer: Refused) -> Problem:
     """The problem that a refusal is, with every fault."""
     faults = [fault.model_dump() for fault in answer.faults]
-    return Problem(_REFUSALS[answer.code], answer.message, errors=faults)
+    seconds = None if answer.retry_after is None else math.ceil(answer.retry_after)
+    return Problem(_REFUSALS[answer.code], answer.message, errors=faults, retry_after=seconds)
 
 
 def unavailable(what: str, **members: Any) -> Problem:
@@ -107,17 +121,22 @@ def _path(location: Iterable[str | int]) -> str:
     return text
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
+def document_of(request: Request, problem: Problem) -> Response:
+    """The answer that a problem is, where no handler is there to make it."""
     return _document(
         request,
-        f"urn:conclave:problem:{error.kind}",
-        error.title,
-        error.status,
-        error.detail,
-        error.members,
-        error.headers,
+        f"urn:conclave:problem:{problem.kind}",
+        problem.title,
+        problem.status,
+        problem.detail,
+        problem.members,
+        problem.headers,
     )
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return document_of(request, error)
 
 
 async def _http(request: Request, error: Exception) -> Response:

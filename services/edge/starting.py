@@ -5,16 +5,34 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from contracts import topology
 from contracts.execution import ExecutionAccepted, StartExecution
 from services.edge.dependencies import Edge, execution_id_for, href_of
 from services.edge.models import Started
 from services.edge.problems import Problem
+from services.edge.reading import reading
 
 REPEATED_HEADER = "Idempotency-Replayed"
 STARTED_HEADERS = {
     "Location": "Where the execution is.",
     REPEATED_HEADER: "`true` where an earlier request with this Idempotency-Key had started it.",
 }
+
+
+async def check_room(edge: Edge, client: str, key: str | None) -> None:
+    """To be called before the body is read. A start that is a repetition, as only one with a key can be, goes on.
+
+    Raises:
+        Problem: there is no room.
+    """
+    if not edge.pressure.starts_closed:
+        return
+    if key is not None:
+        execution_id = execution_id_for(client, key)
+        async with reading():
+            if execution_id in await edge.store.read_headers([execution_id]):
+                return
+    raise edge.pressure.closed()
 
 
 async def start(
@@ -43,6 +61,7 @@ async def start(
         accepted = await edge.commands.ask(
             command,
             ExecutionAccepted,
+            to=topology.start_now(),
             correlation_id=correlation_id,
             members={"execution_id": execution_id},
             repeating="repeating this request with the same Idempotency-Key is safe"
@@ -54,6 +73,7 @@ async def start(
             detail = f"this Idempotency-Key was used before with another definition or other inputs, for {href}"
             raise Problem("idempotency-key-reused", detail, members={"execution_id": execution_id}) from None
         raise
+    edge.pressure.started()
     response.headers["Location"] = href
     if accepted.repeated:
         response.headers[REPEATED_HEADER] = "true"

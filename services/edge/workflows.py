@@ -14,7 +14,7 @@ from services.edge.models import ExecuteWorkflow, Started, WorkflowPage, Workflo
 from services.edge.openapi import body, definition_body, ok, problems
 from services.edge.problems import Problem
 from services.edge.reading import After, Limit, reading
-from services.edge.starting import STARTED_HEADERS, start
+from services.edge.starting import STARTED_HEADERS, check_room, start
 from services.runtime.store.base import Page
 
 router = APIRouter(prefix="/workflows", tags=["workflows"])
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/workflows", tags=["workflows"])
     status_code=status.HTTP_201_CREATED,
     responses={
         **ok(examples.WORKFLOW, status=201, description="Stored", headers={"Location": "Where it is."}),
-        **problems(400, 409, 413, 415, 422, 503),
+        **problems(400, 408, 409, 413, 415, 422, 503),
     },
     openapi_extra=definition_body(),
 )
@@ -117,7 +117,7 @@ async def delete_workflow(edge: EdgeParts, workflow_id: WorkflowId, correlation_
     status_code=status.HTTP_202_ACCEPTED,
     responses={
         **ok(examples.STARTED, status=202, description="Started, and stored", headers=STARTED_HEADERS),
-        **problems(400, 404, 413, 415, 422, 503),
+        **problems(400, 404, 408, 413, 415, 422, 503),
     },
     openapi_extra=body("ExecuteWorkflow", {"inputs": {"budget": 1000}}, required=False),
 )
@@ -131,6 +131,7 @@ async def execute_workflow(
     correlation_id: CorrelationId,
 ) -> Started:
     """The answer comes once the start is stored: from then on the execution goes on whatever crashes."""
+    await check_room(edge, client, key)
     wanted = await read_model(request, ExecuteWorkflow)
     return await start(
         request,

@@ -7,6 +7,7 @@ from contracts.agents import AgentMail
 from contracts.execution import CancelExecution, RunSteps, StartExecution, StepResults, WakeExecutions
 from contracts.workflow import CreateWorkflow, DeleteWorkflow
 from services.orchestrator import crashed
+from services.orchestrator.admission import Admission, Known
 from services.orchestrator.catalogue import Catalogue
 from services.orchestrator.committer import Committer
 from services.orchestrator.definitions import Definitions
@@ -36,7 +37,8 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
     committer = Committer(
         store, States(store, definitions), outbox, sizes=sizes, shutdown_timeout=settings.shutdown_timeout
     )
-    intake = Intake(committer.mailbox, definitions, workflows, sizes)
+    admission = Admission(store, committer.mailbox, settings.max_open_executions)
+    intake = Intake(committer.mailbox, definitions, workflows, sizes, admission, Known(store))
 
     commands = Route(
         topology.orchestrator_commands(),
@@ -44,6 +46,8 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
         intakes={StartExecution: intake.start, CancelExecution: intake.cancel},
         prefetch=500,
     )
+    # Of those that wait, only as many as are prefetched are in memory.
+    starts = Route(topology.orchestrator_starts(), intakes={StartExecution: intake.start}, prefetch=100)
     shards = [
         Route(queue, intakes={StepResults: intake.results, WakeExecutions: intake.wake}, prefetch=200)
         for queue in topology.orchestrator_shards()
@@ -54,10 +58,10 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
         intakes={AgentMail: crashed.undelivered_mail},
     )
 
-    resources: list[Resource] = [store, committer, Timers(store, outbox)]
+    resources: list[Resource] = [store, committer, admission, Timers(store, outbox)]
     if settings.communication_protocol is Protocol.DIRECT:
         resources.append(Recovery(store, outbox))
-    return Service(NAME, bus, routes=[commands, *shards, quarantine], resources=resources)
+    return Service(NAME, bus, routes=[commands, starts, *shards, quarantine], resources=resources)
 
 
 def app() -> FastStream:

@@ -13,6 +13,7 @@ from contracts.execution import (
     WakeExecutions,
 )
 from contracts.workflow import Fault, content_hash
+from services.orchestrator.admission import Admission, Known, StartReceipt
 from services.orchestrator.definitions import Definitions
 from services.orchestrator.engine import Cancel, Plan, Start
 from services.orchestrator.mailbox import Item, Mailbox, Outcome, Receipt
@@ -27,14 +28,48 @@ from services.runtime.service import Received, Refusal
 class Intake:
     """The orchestrator's intakes: each takes over a message and hands its items to the committer."""
 
-    def __init__(self, mailbox: Mailbox, definitions: Definitions, workflows: Workflows, sizes: BatchSizes) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        definitions: Definitions,
+        workflows: Workflows,
+        sizes: BatchSizes,
+        admission: Admission,
+        known: Known,
+    ) -> None:
         self._mailbox = mailbox
         self._definitions = definitions
         self._workflows = workflows
         self._sizes = sizes
+        self._admission = admission
+        self._known = known
 
     async def start(self, received: Received[StartExecution]) -> None:
-        """A start: its definition is checked and stored before anything else hears of it."""
+        """A start: let in if there is room or its execution exists, else refused, or held if nobody waits for the
+        answer."""
+        now = received.wants_reply
+        room = self._admission.has_room(now=now)
+        if not room and await self._known(received.message.execution_id):
+            self._mailbox.put(await self._start(received, Receipt(received.delivery, 1)))
+            return
+        if not room and now:
+            raise self._admission.refusal(received.message.execution_id)
+        receipt = StartReceipt(received.delivery, self._admission)
+        if room:
+            # Before anything is awaited: others look for room meanwhile.
+            receipt.enter()
+        try:
+            item = await self._start(received, receipt)
+        except BaseException:
+            receipt.leave()
+            raise
+        if room:
+            self._mailbox.put(item)
+        else:
+            self._admission.wait(received.envelope.id, item, receipt)
+
+    async def _start(self, received: Received[StartExecution], receipt: Receipt) -> Item:
+        """What the committer is given: the definition is checked and stored before anything else hears of it."""
         message = received.message
         _check_inputs(message)
         plan = await self._plan_of(message)
@@ -49,15 +84,14 @@ class Intake:
             client=message.client,
             correlation_id=received.correlation_id,
         )
-        item = Item(
+        return Item(
             message.execution_id,
             start,
-            Receipt(received.delivery, 1),
+            receipt,
             plan=plan,
             answer=_accepted(received) if received.wants_reply else None,
             size=len(received.delivery.body),
         )
-        self._mailbox.put(item)
 
     async def cancel(self, received: Received[CancelExecution]) -> None:
         message = received.message

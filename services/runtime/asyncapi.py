@@ -254,6 +254,7 @@ def _queues() -> tuple[Queue, ...]:
     """Every durable queue there can be, with placeholders in the names of those that agents have."""
     return (
         topology.orchestrator_commands(),
+        topology.orchestrator_starts(),
         *topology.orchestrator_shards(),
         topology.orchestrator_crashed(),
         topology.agent_type_queue("{agent_type}"),

@@ -89,6 +89,31 @@ def test_only_the_mongo_store_names_motor() -> None:
     assert importers <= {"services.runtime.store.mongo"}
 
 
+def test_only_the_postgres_store_names_asyncpg() -> None:
+    importers = {
+        module_name(path)
+        for path in python_files(*CODE_FOLDERS)
+        if any(is_within(name, "asyncpg") for name in imported_modules(path))
+    }
+    within = {name for name in importers if name.startswith("services.runtime.store.postgres")}
+    assert within
+    assert {name for name in importers - within if is_within(name, "contracts", "services", "scripts")} == set()
+
+
+def test_opening_one_store_does_not_import_the_drivers_of_the_other() -> None:
+    script = (
+        "import sys\n"
+        "from services.runtime.settings import Settings\n"
+        "from services.runtime.store.open import open_store\n"
+        "open_store(Settings(database_url=sys.argv[1]))\n"
+        "print({'motor', 'asyncpg'} & {*sys.modules})"
+    )
+    for url, driver in (("mongodb://h/x", "motor"), ("postgresql://h/x", "asyncpg")):
+        command = [sys.executable, "-c", script, url]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.strip() == str({driver})
+
+
 def test_nothing_imports_the_embedded_store() -> None:
     importers = [
         module_name(path)
@@ -137,6 +162,7 @@ def test_an_agent_type_is_called_as_its_folder(service: str) -> None:
 SPELLED = tuple(exchange.value for exchange in topology.Exchange if exchange.value)
 QUEUES = (
     topology.orchestrator_commands().name,
+    topology.orchestrator_starts().name,
     topology.orchestrator_crashed().name,
     topology.dead_letters().name,
 )

@@ -142,6 +142,7 @@ async def test_validation_lists_every_fault_with_its_path(client: httpx.AsyncCli
         ("not_found", 404, "not-found"),
         ("conflict", 409, "conflict"),
         ("already_exists", 409, "already-exists"),
+        ("overloaded", 503, "overloaded"),
     ],
 )
 def test_a_refusal_is_a_problem_with_all_its_faults(code: Any, status: int, kind: str) -> None:
