@@ -15,7 +15,7 @@ import structlog
 
 from contracts.execution import ExecutionsAdvanced, RunSteps, StepCommand, StepResult
 from contracts.history import Event, Header, LogEntry, StepError, StepStatus
-from services.orchestrator.engine import Command, Decision, UnknownExecution, advance, fold
+from services.orchestrator.engine import Command, Decision, UnknownExecution, advance
 from services.orchestrator.mailbox import Item, Mailbox, Outcome
 from services.orchestrator.outgoing import BatchSizes, ending, run_messages
 from services.orchestrator.payloads import INLINE_LIMIT, set_apart
@@ -36,7 +36,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 @dataclass(slots=True)
 class Work:
-    """One execution's part of a batch. In ``entry`` large values are references; they themselves are ``payloads``."""
+    """One execution's part of a batch. In ``entry`` large values are references; they themselves are ``payloads``.
+    ``outcomes`` are of those items whose sender is told."""
 
     held: Held
     items: list[Item] = field(default_factory=list)
@@ -45,15 +46,11 @@ class Work:
     commands: list[Command] = field(default_factory=list)
     ended: bool = False
     woken: bool = False
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[tuple[Item, Outcome]] = field(default_factory=list)
     entry: LogEntry | None = None
     payloads: dict[str, Any] = field(default_factory=dict)
     size: int = 0
     wake_before: float | None = None
-
-    def add(self, item: Item, outcome: Outcome) -> None:
-        self.items.append(item)
-        self.outcomes.append(outcome)
 
 
 class Committer:
@@ -179,14 +176,13 @@ class Committer:
             if work.size > ENTRY_BYTES:
                 break
             work.size += min(item.size, INLINE_LIMIT)
+            work.items.append(item)
             try:
                 decision = advance(state, item.message, now, position=len(work.applied))
             except UnknownExecution:
-                work.add(item, Outcome(item.execution_id, None, None, False, unknown=True))
-                continue
-            for event in decision.events:
-                fold(state, event, cause=decision.cause, n=state.n + 1, at=now)
-            self._note(work, item, decision)
+                work.outcomes.append((item, _never_started(item)))
+            else:
+                self._note(work, item, decision)
         work.commands = [command for command in work.commands if _still_open(command, work)]
         if work.events:
             stored, work.payloads = set_apart(work.events)
@@ -204,14 +200,16 @@ class Committer:
         work.woken |= decision.cause.startswith("wake:")
         work.commands += [command for command in decision.commands if not self._was_sent(work.held, command.entry_n)]
         work.ended |= decision.ended and not self._was_sent(work.held, state.end_n)
-        if decision.events:
+        changed = bool(decision.events)
+        if changed:
             work.applied.append(decision.cause)
             work.events += decision.events
             work.held.payload_bytes += item.size
         elif isinstance(item.message, StepResult):
             log.info("result changed nothing", execution_id=item.execution_id, step=item.message.step)
-        changed = bool(decision.events)
-        work.add(item, Outcome(item.execution_id, state.workflow_id, state.status, changed, decision.conflict))
+        if item.answer is not None or decision.conflict:
+            told = Outcome(item.execution_id, state.workflow_id, state.status, changed, decision.conflict)
+            work.outcomes.append((item, told))
 
     def _was_sent(self, held: Held, entry_n: int) -> bool:
         return entry_n in held.confirmed
@@ -265,7 +263,7 @@ class Committer:
         await self._outbox.send(
             item.answer(outcome)
             for work in works
-            for item, outcome in zip(work.items, work.outcomes, strict=True)
+            for item, outcome in work.outcomes
             if item.answer is not None
         )
 
@@ -300,15 +298,18 @@ class Committer:
     # ---- (3) ack
 
     async def _acknowledge(self, works: list[Work], unknown: list[Item]) -> None:
-        outcomes = [pair for work in works for pair in zip(work.items, work.outcomes, strict=True)]
-        never_started = [(item, Outcome(item.execution_id, None, None, False, unknown=True)) for item in unknown]
+        never_started = [(item, _never_started(item)) for item in unknown]
         await self._outbox.send(item.answer(outcome) for item, outcome in never_started if item.answer is not None)
-        for item, outcome in (*outcomes, *never_started):
+        for item, outcome in (*(pair for work in works for pair in work.outcomes), *never_started):
             if item.answer is None and outcome.unknown:
                 item.receipt.refuse("unknown-execution", f"no execution {item.execution_id!r} has been started")
             elif item.answer is None and outcome.conflict:
                 item.receipt.refuse("refused", f"execution {item.execution_id!r} was started with another body")
-        await _settle([item for item, _ in (*outcomes, *never_started)])
+        await _settle([*(item for work in works for item in work.items), *unknown])
+
+
+def _never_started(item: Item) -> Outcome:
+    return Outcome(item.execution_id, None, None, False, unknown=True)
 
 
 def _failed(command: StepCommand, error: StepError) -> Item:
@@ -326,7 +327,8 @@ def _failed(command: StepCommand, error: StepError) -> Item:
 async def _settle(items: list[Item]) -> None:
     """Settle what came with the items. A delivery that cannot be settled now is committed all the same: its queue
     gives it out again when the connection is back, and then it is a replay."""
-    for failure in await asyncio.gather(*(item.receipt.done(item.place) for item in items), return_exceptions=True):
+    settled = [item.receipt for item in items if item.receipt.done(item.place)]
+    for failure in await asyncio.gather(*(receipt.settle() for receipt in settled), return_exceptions=True):
         if isinstance(failure, BusError):
             log.warning("delivery not settled", error=str(failure))
         elif isinstance(failure, BaseException):

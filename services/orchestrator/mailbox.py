@@ -29,12 +29,16 @@ class Receipt:
         """Have the delivery returned to its queue: an item in it could not be handled now."""
         self._given_back = True
 
-    async def done(self, place: int) -> None:
-        """The item at ``place`` (from 0) is done; saying so twice changes nothing."""
+    def done(self, place: int) -> bool:
+        """The item at ``place`` (from 0) is done; saying so twice changes nothing. True when it was the last, and the
+        delivery is to be settled."""
         if place not in self._open:
-            return
+            return False
         self._open.discard(place)
-        if self._open or self._delivery is None:
+        return not self._open and self._delivery is not None
+
+    async def settle(self) -> None:
+        if self._delivery is None:
             return
         if self._given_back:
             await self._delivery.retry()
@@ -44,7 +48,7 @@ class Receipt:
             await self._delivery.dead_letter(*self._refusal)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What became of an item, for whoever asked."""
 
@@ -59,7 +63,7 @@ class Outcome:
 Answer = Callable[[Outcome], Outgoing[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
     """One engine message for one execution. ``plan`` comes with a start; ``answer`` where a reply was asked for;
     ``size`` is roughly the bytes it adds to an entry, ``place`` the item's position in its delivery."""

@@ -98,10 +98,9 @@ def _portions(commands: Iterable[Command], most: int) -> list[list[Command]]:
     portions: list[list[Command]] = [[]]
     total = 0
     for command in commands:
-        size = len(to_json(command.command.inputs))
-        if portions[-1] and (len(portions[-1]) == most or total + size > BYTES_PER_MESSAGE):
+        if portions[-1] and (len(portions[-1]) == most or total + command.size > BYTES_PER_MESSAGE):
             portions.append([])
             total = 0
         portions[-1].append(command)
-        total += size
+        total += command.size
     return portions

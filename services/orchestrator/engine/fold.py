@@ -50,7 +50,7 @@ def _started(state: ExecutionState, event: ExecutionStarted, cause: str, n: int,
 
 
 def _dispatched(state: ExecutionState, event: StepDispatched, cause: str, n: int, at: float) -> None:
-    step = state.writable(event.step)
+    step = state.step(event.step)
     step.status = StepStatus.RUNNING
     step.attempt = event.attempt
     step.lease_resent = False
@@ -59,7 +59,7 @@ def _dispatched(state: ExecutionState, event: StepDispatched, cause: str, n: int
 
 
 def _resent(state: ExecutionState, event: StepResent, cause: str, n: int, at: float) -> None:
-    step = state.writable(event.step)
+    step = state.step(event.step)
     if event.reason == "lease":
         step.lease_resent = True
     else:
@@ -68,7 +68,7 @@ def _resent(state: ExecutionState, event: StepResent, cause: str, n: int, at: fl
 
 
 def _opened(state: ExecutionState, event: StepDispatched | StepResent, cause: str, n: int) -> None:
-    step = state.writable(event.step)
+    step = state.step(event.step)
     step.deadline = event.deadline
     step.cause = cause
     step.cause_n = n
@@ -77,7 +77,7 @@ def _opened(state: ExecutionState, event: StepDispatched | StepResent, cause: st
 
 
 def _attempt_failed(state: ExecutionState, event: AttemptFailed, cause: str, n: int, at: float) -> None:
-    step = state.writable(event.step)
+    step = state.step(event.step)
     step.status = StepStatus.WAITING
     step.error = event.error
     step.deadline = event.retry_at
@@ -85,7 +85,7 @@ def _attempt_failed(state: ExecutionState, event: AttemptFailed, cause: str, n: 
 
 
 def _succeeded(state: ExecutionState, event: StepSucceeded, cause: str, n: int, at: float) -> None:
-    step = state.writable(event.step)
+    step = state.step(event.step)
     step.output = event.output
     step.output_ref = event.output_ref
     step.error = None
@@ -93,7 +93,7 @@ def _succeeded(state: ExecutionState, event: StepSucceeded, cause: str, n: int, 
 
 
 def _failed(state: ExecutionState, event: StepFailed, cause: str, n: int, at: float) -> None:
-    step = state.writable(event.step)
+    step = state.step(event.step)
     step.attempt = event.attempt
     step.error = event.error
     state.failed += 1
@@ -117,14 +117,14 @@ def _ended(state: ExecutionState, event: ExecutionEnded, cause: str, n: int, at:
 
 
 def _close(state: ExecutionState, step_id: str, status: StepStatus) -> None:
-    step = state.writable(step_id)
+    step = state.step(step_id)
     step.status = status
     step.deadline = None
     state.unfinished -= 1
     state.ready.pop(step_id, None)
     state.active.pop(step_id, None)
     for waiting in state.plan.dependents[step_id]:
-        dependent = state.writable(waiting)
+        dependent = state.step(waiting)
         dependent.waiting_on -= 1
         if dependent.waiting_on == 0 and dependent.status is StepStatus.PENDING:
             state.ready[waiting] = None

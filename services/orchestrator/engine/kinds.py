@@ -6,6 +6,7 @@ Each method returns the events that follow; commands are derived from the state 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic_core import to_json
@@ -21,7 +22,6 @@ from contracts.history import (
     StepStatus,
     StepSucceeded,
 )
-from contracts.topology import shard_key
 from services.orchestrator.engine.messages import Command
 from services.orchestrator.engine.retry import backoff, may_retry
 from services.orchestrator.engine.state import ExecutionState, StepsView
@@ -33,9 +33,18 @@ RESTARTS_BEFORE_QUARANTINE = 2
 LARGEST_INPUTS = 8 * 1024 * 1024  # bytes of JSON: what one message can carry to an agent
 
 
+@dataclass(slots=True)
+class Inputs:
+    """A step's inputs with their references resolved, and their size in bytes of JSON."""
+
+    value: object
+    size: int
+
+
 class StepKind(Protocol):
-    def open(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
-        """The step's dependencies have ended and its condition holds."""
+    def open(self, state: ExecutionState, step_id: str, now: float) -> tuple[list[Event], Inputs | None]:
+        """The step's dependencies have ended and its condition holds: the events, and what ``command`` would resolve
+        again."""
         ...
 
     def hear(self, state: ExecutionState, result: StepResult, now: float) -> list[Event]:
@@ -50,25 +59,27 @@ class StepKind(Protocol):
         """The bus has forgotten what was sent for this open step."""
         ...
 
-    def command(self, state: ExecutionState, step_id: str) -> Command | None:
-        """What the open step needs an agent to do, the same however often it is asked."""
+    def command(self, state: ExecutionState, step_id: str, inputs: Inputs | None = None) -> Command | None:
+        """What the open step needs an agent to do, the same however often it is asked. ``inputs``: as ``open`` gave
+        them, where they are at hand."""
         ...
 
 
 class Action:
     """One action of one agent: attempts, retries, a lease."""
 
-    def open(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
+    def open(self, state: ExecutionState, step_id: str, now: float) -> tuple[list[Event], Inputs | None]:
         try:
-            size = len(to_json(_inputs(state, step_id)))
+            inputs = _inputs(state, step_id)
         except (UnresolvedReference, ExpressionError) as error:
-            return [_never_ran(step_id, type(error).__name__, str(error))]
-        if size > LARGEST_INPUTS:
+            return [_never_ran(step_id, type(error).__name__, str(error))], None
+        if inputs.size > LARGEST_INPUTS:
             message = (
-                f"the inputs are {size} bytes with their references resolved; at most {LARGEST_INPUTS} are allowed"
+                f"the inputs are {inputs.size} bytes with their references resolved;"
+                f" at most {LARGEST_INPUTS} are allowed"
             )
-            return [_never_ran(step_id, "InputsTooLarge", message)]
-        return [self._dispatch(state, step_id, 1, now)]
+            return [_never_ran(step_id, "InputsTooLarge", message)], None
+        return [self._dispatch(state, step_id, 1, now)], inputs
 
     def hear(self, state: ExecutionState, result: StepResult, now: float) -> list[Event]:
         step = state.step(result.step)
@@ -107,26 +118,28 @@ class Action:
             return []
         return [self._resend(state, step_id, now, lease=False)]
 
-    def command(self, state: ExecutionState, step_id: str) -> Command | None:
+    def command(self, state: ExecutionState, step_id: str, inputs: Inputs | None = None) -> Command | None:
         step, planned = state.step(step_id), state.plan.steps[step_id]
         if step.status is not StepStatus.RUNNING:
             return None
         definition = planned.definition
+        inputs = inputs or _inputs(state, step_id)
         return Command(
             command=StepCommand(
                 execution_id=state.execution_id,
                 step=step_id,
                 attempt=step.attempt,
-                inputs=_inputs(state, step_id),
+                inputs=inputs.value,
                 timeout=planned.timeout,
                 cache_ttl=definition.cache.ttl if definition.cache else None,
-                reply_key=shard_key(state.execution_id),
+                reply_key=state.reply_key,
                 correlation_id=state.correlation_id,
             ),
             agent_type=definition.agent_type,
             action=definition.action,
             agent_id=definition.agent_id,
             entry_n=step.cause_n,
+            size=inputs.size,
             quarantine=step.restarts >= RESTARTS_BEFORE_QUARANTINE,
         )
 
@@ -159,8 +172,9 @@ def _never_ran(step_id: str, kind: str, message: str) -> StepFailed:
     return StepFailed(step=step_id, attempt=0, error=StepError(type=kind, message=message))
 
 
-def _inputs(state: ExecutionState, step_id: str) -> object:
-    return state.plan.steps[step_id].inputs.resolve(StepsView(state), state.inputs or {})
+def _inputs(state: ExecutionState, step_id: str) -> Inputs:
+    value = state.plan.steps[step_id].inputs.resolve(StepsView(state), state.inputs or {})
+    return Inputs(value, len(to_json(value)))
 
 
 KINDS: Mapping[str, StepKind] = {"action": Action()}

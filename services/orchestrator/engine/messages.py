@@ -50,15 +50,17 @@ def cause_of(message: EngineMessage) -> str:
             return f"{'restart' if message.restart else 'wake'}:{message.due:.6f}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Command:
-    """A step command and whom it is for. ``entry_n`` is the log entry that decided to send it."""
+    """A step command and whom it is for. ``entry_n`` is the log entry that decided to send it, ``size`` the bytes of
+    its inputs as JSON."""
 
     command: StepCommand
     agent_type: str
     action: str
     agent_id: str | None
     entry_n: int
+    size: int
     quarantine: bool = False
 
 

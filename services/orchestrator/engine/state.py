@@ -1,11 +1,12 @@
-"""The state of one execution, as folded from its log, and a draft of it to decide on."""
+"""The state of one execution, as folded from its log."""
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.history import ExecutionStatus, PayloadRef, StepError, StepStatus
+from contracts.topology import shard_key
 from services.orchestrator.engine.plan import Plan
 
 
@@ -38,6 +39,7 @@ class ExecutionState:
     def __init__(self, execution_id: str, plan: Plan) -> None:
         self.execution_id = execution_id
         self.plan = plan
+        self.reply_key = shard_key(execution_id)
         self.n = 0
         self.status: ExecutionStatus | None = None
         self.inputs: Any = None
@@ -55,14 +57,7 @@ class ExecutionState:
         self._steps = {step_id: StepState(len(planned.needs)) for step_id, planned in plan.steps.items()}
         self._timers: list[tuple[float, str]] = []
 
-    # ---- what fold writes through
-
     def step(self, step_id: str) -> StepState:
-        """The step as it is now, to read."""
-        return self._steps[step_id]
-
-    def writable(self, step_id: str) -> StepState:
-        """The step as it is now, to change."""
         return self._steps[step_id]
 
     def schedule(self, step_id: str, deadline: float) -> None:
@@ -97,40 +92,6 @@ class ExecutionState:
 
     def _still_due(self, deadline: float, step_id: str) -> bool:
         return self._steps[step_id].deadline == deadline
-
-    def draft(self) -> "Draft":
-        return Draft(self)
-
-
-class Draft(ExecutionState):
-    """A copy-on-write view of a state: a decision is folded into it without touching the state, at a cost that
-    follows what the decision changes and not the size of the workflow. It keeps no timers and no set of open steps:
-    both are asked of the state itself."""
-
-    def __init__(self, base: ExecutionState) -> None:
-        self.__dict__.update(base.__dict__)
-        self.ready = dict(base.ready)
-        self.active = _Ignored()
-        self._base = base
-        self._changed: dict[str, StepState] = {}
-
-    def step(self, step_id: str) -> StepState:
-        return self._changed.get(step_id) or self._base.step(step_id)
-
-    def writable(self, step_id: str) -> StepState:
-        if step_id not in self._changed:
-            self._changed[step_id] = replace(self._base.step(step_id))
-        return self._changed[step_id]
-
-    def schedule(self, step_id: str, deadline: float) -> None:
-        """Deadlines decided now cannot be due now."""
-
-
-class _Ignored(dict[str, None]):
-    """The set of open steps is only read from the state itself, so a draft keeps none."""
-
-    def __setitem__(self, key: str, value: None) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True)

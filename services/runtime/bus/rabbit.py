@@ -28,6 +28,7 @@ from contracts.topology import Exchange, Queue
 from services.runtime.bus.base import Bus, BusError, BusUnavailable, Frame, Receive, UnroutableMessage
 from services.runtime.bus.rabbit_subscription import RabbitSubscription
 from services.runtime.bus.rabbit_topology import declare_queue, exchange_of
+from services.runtime.bus.rabbit_transport import GatheringConnection
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,10 @@ _REFUSED = (
 class ConclaveBroker(RabbitBroker):
     """FastStream's broker, started by the bus. A FastStream application starts its brokers once more, which would
     make every subscriber consume twice."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connection_kwargs["connection_class"] = GatheringConnection
 
     async def start(self) -> None:
         if not self.running:

@@ -310,10 +310,15 @@ def _shallow_enough(value: Any, levels: int, where: str) -> Any:
 
 def _copy(value: Any, levels: int) -> Any:
     """A deep copy of JSON, at most so many levels of objects and lists."""
-    if not isinstance(value, Mapping | list | tuple):
+    # By exact type first: asking an abstract class costs more than the copy.
+    kind = type(value)
+    if kind is str or kind is int or kind is float or value is None:
+        return value
+    is_mapping = kind is dict or isinstance(value, Mapping)
+    if not is_mapping and not isinstance(value, list | tuple):
         return value
     if levels <= 0:
         raise _TooDeep
-    if isinstance(value, Mapping):
+    if is_mapping:
         return {key: _copy(below, levels - 1) for key, below in value.items()}
     return [_copy(below, levels - 1) for below in value]
