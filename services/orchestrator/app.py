@@ -8,6 +8,7 @@ from contracts.execution import CancelExecution, RunSteps, StartExecution, StepR
 from contracts.workflow import CreateWorkflow, DeleteWorkflow
 from services.orchestrator import crashed
 from services.orchestrator.admission import Admission, Known
+from services.orchestrator.affinity import Affinity
 from services.orchestrator.catalogue import Catalogue
 from services.orchestrator.committer import Committer
 from services.orchestrator.definitions import Definitions
@@ -34,11 +35,17 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
     limits = Limits(default_timeout=settings.agent_timeout, lease=settings.step_lease)
     definitions = Definitions(store, Catalogue(store), limits, bus.declare)
     workflows = Workflows(store, definitions)
+    affinity = Affinity()
     committer = Committer(
-        store, States(store, definitions), outbox, sizes=sizes, shutdown_timeout=settings.shutdown_timeout
+        store,
+        States(store, definitions),
+        outbox,
+        sizes=sizes,
+        affinity=affinity,
+        shutdown_timeout=settings.shutdown_timeout,
     )
     admission = Admission(store, committer.mailbox, settings.max_open_executions)
-    intake = Intake(committer.mailbox, definitions, workflows, sizes, admission, Known(store))
+    intake = Intake(committer.mailbox, definitions, workflows, sizes, admission, Known(store), affinity)
 
     commands = Route(
         topology.orchestrator_commands(),

@@ -2,24 +2,29 @@
 
 The order is the protocol: (1) payloads, then append; (2) headers and publish, side by side; (3) ack. Nothing is
 published before its entry is stored, and nothing is acked before what follows from it is confirmed.
+
+While one batch is told, the next is recorded if it is no smaller: waiting for the broker's confirms then costs no
+throughput. What it builds on is stored by then, and if telling fails, the batch is read, told and acked again.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from contracts.execution import ExecutionsAdvanced, RunSteps, StepCommand, StepResult
-from contracts.history import Event, Header, LogEntry, StepError, StepStatus
-from services.orchestrator.engine import Command, Decision, UnknownExecution, advance
+from contracts.execution import RunSteps, StepCommand, StepResult
+from contracts.history import LogEntry, StepError
+from services.orchestrator.affinity import Affinity
+from services.orchestrator.engine import Decision, UnknownExecution, advance
 from services.orchestrator.mailbox import Item, Mailbox, Outcome
 from services.orchestrator.outgoing import BatchSizes, ending, run_messages
 from services.orchestrator.payloads import INLINE_LIMIT, set_apart
+from services.orchestrator.progress import Progress
 from services.orchestrator.states import Held, States
+from services.orchestrator.work import Recorded, Work, failed_attempt, header_to_write, never_started, still_open
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError, BusUnavailable, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
@@ -30,31 +35,11 @@ log = structlog.get_logger(__name__)
 
 BATCH_LIMIT = 256
 ENTRY_BYTES = 6 * 1024 * 1024  # under the 8 MB that an entry may have, with room for what is not counted
-EVENT_BYTES = 4 * 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
-@dataclass(slots=True)
-class Work:
-    """One execution's part of a batch. In ``entry`` large values are references; they themselves are ``payloads``.
-    ``outcomes`` are of those items whose sender is told."""
-
-    held: Held
-    items: list[Item] = field(default_factory=list)
-    applied: list[str] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
-    ended: bool = False
-    woken: bool = False
-    outcomes: list[tuple[Item, Outcome]] = field(default_factory=list)
-    entry: LogEntry | None = None
-    payloads: dict[str, Any] = field(default_factory=dict)
-    size: int = 0
-    wake_before: float | None = None
-
-
 class Committer:
-    """Takes items from a mailbox and commits them in batches, one batch at a time.
+    """Takes items from a mailbox and commits them in batches: one is recorded while the one before it is told.
 
     A store or a broker that is away makes it try the same batch again until it succeeds: what was stored by an
     attempt is then found in the log, and what it caused is sent again.
@@ -67,6 +52,7 @@ class Committer:
         outbox: Outbox,
         *,
         sizes: BatchSizes | None = None,
+        affinity: Affinity | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         shutdown_timeout: float = 20.0,
@@ -75,10 +61,14 @@ class Committer:
         self._store = store
         self._states = states
         self._outbox = outbox
+        self._progress = Progress(outbox)
         self._sizes = sizes or BatchSizes()
+        self._affinity = affinity or Affinity()
         self._clock = clock
         self._sleep = sleep
         self._shutdown_timeout = shutdown_timeout
+        # A state is ahead of the log while its batch is recorded, so nobody else may build on it meanwhile.
+        self._recording = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     # ---- lifecycle
@@ -93,32 +83,36 @@ class Committer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._shutdown_timeout):
                 await self.mailbox.drained.wait()
+                await self._progress.drain()
         await stopped(self._task)
         self._task = None
+        await self._progress.stop()
 
     async def _run(self) -> None:
-        while True:
-            batch = await self.mailbox.take(BATCH_LIMIT)
-            await self.commit(batch)
-            self.mailbox.taken_care_of()
+        telling: asyncio.Task[None] | None = None
+        size = 0
+        try:
+            while True:
+                await self.mailbox.something()
+                if telling is not None and len(self.mailbox) < size:
+                    await telling  # more gathers meanwhile: a batch costs about the same however large it is
+                batch = self.mailbox.take(BATCH_LIMIT)
+                size = len(batch)
+                recorded = await self._record(batch)
+                if telling is not None:
+                    await telling
+                telling = asyncio.create_task(self._take_care_of(recorded), name="tell")
+        finally:
+            if telling is not None:
+                await stopped(telling)
+
+    async def _take_care_of(self, recorded: Recorded) -> None:
+        await self._finish(recorded)
+        self.mailbox.taken_care_of()
 
     async def commit(self, batch: list[Item]) -> None:
         """Commit a batch, however often it takes."""
-        pause = _FIRST_PAUSE
-        rest = batch
-        while rest:
-            try:
-                rest = await self._commit_once(rest)
-                pause = _FIRST_PAUSE
-            except (StoreUnavailable, BusUnavailable) as error:
-                self._states.forget(item.execution_id for item in rest)
-                log.warning("commit put off", error=str(error), items=len(rest), again_in=pause)
-                await self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            except Exception as error:
-                self._states.forget(item.execution_id for item in rest)
-                await self._isolate(rest, error)
-                return
+        await self._finish(await self._record(batch))
 
     async def _isolate(self, items: list[Item], error: Exception) -> None:
         """Something in the batch cannot be committed. Commit its items one by one, so that only the culprit is
@@ -137,15 +131,34 @@ class Committer:
             item.receipt.refuse("handler-failed", f"{type(error).__name__}: {error}")
         await _settle([item])
 
-    # ---- one commit
+    # ---- (1) record: apply, append
 
-    async def _commit_once(self, batch: list[Item]) -> list[Item]:
-        """Apply, append, publish, ack. Returns the items to be applied again: those whose execution's entry lost
-        its race, and those for which the entry had no room."""
+    async def _record(self, batch: list[Item]) -> Recorded:
+        """Have the log agree with a batch, however often it takes: items whose execution's entry lost its race, and
+        those for which the entry had no room, are applied again."""
+        recorded = Recorded()
+        rest, pause = batch, _FIRST_PAUSE
+        while rest:
+            try:
+                async with self._recording:
+                    rest = await self._record_once(rest, recorded)
+                pause = _FIRST_PAUSE
+            except StoreUnavailable as error:
+                self._states.forget(item.execution_id for item in rest)
+                log.warning("commit put off", error=str(error), items=len(rest), again_in=pause)
+                await self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            except Exception as error:
+                self._states.forget(item.execution_id for item in rest)
+                recorded.failed = (rest, error)
+                break
+        return recorded
+
+    async def _record_once(self, batch: list[Item], recorded: Recorded) -> list[Item]:
+        """Apply and append; returns the items to be applied again."""
         works, unknown, left = await self._apply(batch)
         landed, lost = await self._append(works)
-        await self._tell(landed)
-        await self._acknowledge(landed, unknown)
+        recorded.add(landed, unknown)
         return [item for work in lost for item in work.items] + left
 
     async def _apply(self, batch: list[Item]) -> tuple[list[Work], list[Item], list[Item]]:
@@ -172,6 +185,7 @@ class Committer:
         """Apply the items to the state, as many as one entry has room for."""
         work = Work(held, wake_before=held.state.wake_at)
         state, now = held.state, self._clock()
+        state.reply_key = self._affinity.reply_key(state.execution_id)
         for item in items:
             if work.size > ENTRY_BYTES:
                 break
@@ -180,10 +194,10 @@ class Committer:
             try:
                 decision = advance(state, item.message, now, position=len(work.applied))
             except UnknownExecution:
-                work.outcomes.append((item, _never_started(item)))
+                work.outcomes.append((item, never_started(item)))
             else:
                 self._note(work, item, decision)
-        work.commands = [command for command in work.commands if _still_open(command, work)]
+        work.commands = [command for command in work.commands if still_open(command, work)]
         if work.events:
             stored, work.payloads = set_apart(work.events)
             work.entry = LogEntry(
@@ -214,8 +228,6 @@ class Committer:
     def _was_sent(self, held: Held, entry_n: int) -> bool:
         return entry_n in held.confirmed
 
-    # ---- (1) append
-
     async def _append(self, works: list[Work]) -> tuple[list[Work], list[Work]]:
         """Store the entries; returns the works whose state the log now agrees with, and those that lost a race."""
         entries = [work.entry for work in works if work.entry is not None]
@@ -235,16 +247,50 @@ class Committer:
         self._drop(lost)
         for work in landed:
             self._states.keep(work.held)
+            self._note_what_follows(work)
         return landed, lost
+
+    def _note_what_follows(self, work: Work) -> None:
+        """While the state is that of the log: the next batch builds on it before this one is told."""
+        state = work.held.state
+        work.header = header_to_write(work)
+        if work.header is not None:
+            # If it is not written after all, the state is forgotten with it.
+            work.held.header = (work.header.status, work.header.wake_at)
+        if work.ended:
+            work.ending = Outgoing(ending(state), correlation_id=state.correlation_id)
 
     def _drop(self, lost: list[Work]) -> None:
         """Another replica was first (or the answer was lost): what was folded here never happened."""
         self._states.forget(work.held.state.execution_id for work in lost)
 
-    # ---- (2) headers and messages, side by side
+    # ---- (2) tell: headers and messages, side by side
+
+    async def _finish(self, recorded: Recorded) -> None:
+        """Tell what was recorded, then ack it, however often it takes."""
+        pause = _FIRST_PAUSE
+        while recorded.items:
+            try:
+                await self._tell(recorded.works)
+                self._progress.put(recorded.works)
+                await self._acknowledge(recorded.works, recorded.unknown)
+                break
+            except (StoreUnavailable, BusUnavailable) as error:
+                items = recorded.items
+                self._states.forget(item.execution_id for item in items)
+                log.warning("telling put off", error=str(error), items=len(items), again_in=pause)
+                await self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                recorded = Recorded(failed=recorded.failed).joined_by(await self._record(items))
+            except Exception as error:
+                self._states.forget(item.execution_id for item in recorded.items)
+                await self._isolate(recorded.items, error)
+                break
+        if recorded.failed is not None:
+            await self._isolate(*recorded.failed)
 
     async def _tell(self, works: list[Work]) -> None:
-        headers = [header for work in works if (header := _header(work)) is not None]
+        headers = [work.header for work in works if work.header is not None]
         results = await asyncio.gather(
             self._store.write_headers(headers) if headers else _nothing(),
             self._publish(works),
@@ -253,18 +299,12 @@ class Committer:
         for failure in results:
             if isinstance(failure, BaseException):
                 raise failure
-        by_id = {work.held.state.execution_id: work for work in works}
-        for header in headers:
-            by_id[header.execution_id].held.header = (header.status, header.wake_at)
         for work in works:
             if work.entry is not None:
                 work.held.confirmed.add(work.entry.n)
         # Who is told "accepted" may rely on the header too: over a bus that keeps nothing, recovery reads headers.
         await self._outbox.send(
-            item.answer(outcome)
-            for work in works
-            for item, outcome in work.outcomes
-            if item.answer is not None
+            item.answer(outcome) for work in works for item, outcome in work.outcomes if item.answer is not None
         )
 
     async def _publish(self, works: list[Work]) -> None:
@@ -272,16 +312,11 @@ class Committer:
         runs = [
             Outgoing(run, correlation_id=_shared(run.commands)) for run in run_messages(commands.values(), self._sizes)
         ]
-        told: list[Outgoing[Any]] = [
-            Outgoing(ending(work.held.state), correlation_id=work.held.state.correlation_id)
-            for work in works
-            if work.ended
-        ]
-        told += [Outgoing(event) for event in _advanced(works)]
+        endings: list[Outgoing[Any]] = [work.ending for work in works if work.ending is not None]
         anyone = [run for run in runs if run.message.agent_id is None]
         named = [run for run in runs if run.message.agent_id is not None]
         try:
-            await self._outbox.send([*anyone, *told])
+            await self._outbox.send([*anyone, *endings])
         except UnroutableMessage:
             # A queue was deleted. Everything else went out; sent again, a command is the same attempt.
             named += anyone
@@ -293,35 +328,19 @@ class Committer:
             await self._outbox.send([run])
         except UnroutableMessage as error:
             fault = StepError(type="UnroutableMessage", message=str(error), retryable=True)
-            self.mailbox.put(*(_failed(command, fault) for command in run.message.commands))
+            self.mailbox.put(*(failed_attempt(command, fault) for command in run.message.commands))
 
     # ---- (3) ack
 
     async def _acknowledge(self, works: list[Work], unknown: list[Item]) -> None:
-        never_started = [(item, _never_started(item)) for item in unknown]
-        await self._outbox.send(item.answer(outcome) for item, outcome in never_started if item.answer is not None)
-        for item, outcome in (*(pair for work in works for pair in work.outcomes), *never_started):
+        strangers = [(item, never_started(item)) for item in unknown]
+        await self._outbox.send(item.answer(outcome) for item, outcome in strangers if item.answer is not None)
+        for item, outcome in (*(pair for work in works for pair in work.outcomes), *strangers):
             if item.answer is None and outcome.unknown:
                 item.receipt.refuse("unknown-execution", f"no execution {item.execution_id!r} has been started")
             elif item.answer is None and outcome.conflict:
                 item.receipt.refuse("refused", f"execution {item.execution_id!r} was started with another body")
         await _settle([*(item for work in works for item in work.items), *unknown])
-
-
-def _never_started(item: Item) -> Outcome:
-    return Outcome(item.execution_id, None, None, False, unknown=True)
-
-
-def _failed(command: StepCommand, error: StepError) -> Item:
-    result = StepResult(
-        result_id=f"unroutable/{command.id}",
-        execution_id=command.execution_id,
-        step=command.step,
-        attempt=command.attempt,
-        ok=False,
-        error=error,
-    )
-    return Item(command.execution_id, result)
 
 
 async def _settle(items: list[Item]) -> None:
@@ -339,55 +358,7 @@ async def _nothing() -> None:
     return None
 
 
-def _still_open(command: Command, work: Work) -> bool:
-    """A later message of the same batch may have closed the step that an earlier one opened."""
-    step = work.held.state.step(command.command.step)
-    return step.status is StepStatus.RUNNING and step.attempt == command.command.attempt
-
-
-def _header(work: Work) -> Header | None:
-    """The header to write, if it must be: where what is stored is unknown, says another status, would wake too late,
-    or has just woken somebody. A chain of steps thus writes two: a later deadline can wait."""
-    state, known = work.held.state, work.held.header
-    if state.status is None:
-        return None
-    wake_at = state.wake_at
-    if known is not None:
-        status, stored_wake = known
-        # Sooner than what this replica wrote, or than what another may have written from the same entry.
-        sooner = wake_at is not None and any(
-            before is None or wake_at < before for before in (stored_wake, work.wake_before)
-        )
-        if status is state.status and not sooner and not (work.woken and stored_wake != wake_at):
-            return None
-    return Header(
-        execution_id=state.execution_id,
-        n=state.n,
-        status=state.status,
-        workflow_id=state.workflow_id,
-        workflow_name=state.plan.definition.name,
-        started_at=state.started_at,
-        ended_at=state.ended_at,
-        wake_at=wake_at,
-    )
-
-
-def _advanced(works: Iterable[Work]) -> list[ExecutionsAdvanced]:
-    """What this commit stored, as events of bounded size."""
-    portions: list[list[LogEntry]] = [[]]
-    size = 0
-    for work in works:
-        if work.entry is None:
-            continue
-        if portions[-1] and size + work.size > EVENT_BYTES:
-            portions.append([])
-            size = 0
-        portions[-1].append(work.entry)
-        size += work.size
-    return [ExecutionsAdvanced(entries=tuple(entries)) for entries in portions if entries]
-
-
-def _shared(commands: Iterable[Any]) -> str:
+def _shared(commands: Iterable[StepCommand]) -> str:
     """The correlation id of a batch: that of its commands where they have the same one."""
     ids = {command.correlation_id for command in commands}
     return ids.pop() if len(ids) == 1 else ""

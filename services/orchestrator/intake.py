@@ -14,6 +14,7 @@ from contracts.execution import (
 )
 from contracts.workflow import Fault, content_hash
 from services.orchestrator.admission import Admission, Known, StartReceipt
+from services.orchestrator.affinity import Affinity
 from services.orchestrator.definitions import Definitions
 from services.orchestrator.engine import Cancel, Plan, Start
 from services.orchestrator.mailbox import Item, Mailbox, Outcome, Receipt
@@ -36,6 +37,7 @@ class Intake:
         sizes: BatchSizes,
         admission: Admission,
         known: Known,
+        affinity: Affinity,
     ) -> None:
         self._mailbox = mailbox
         self._definitions = definitions
@@ -43,6 +45,7 @@ class Intake:
         self._sizes = sizes
         self._admission = admission
         self._known = known
+        self._affinity = affinity
 
     async def start(self, received: Received[StartExecution]) -> None:
         """A start: let in if there is room or its execution exists, else refused, or held if nobody waits for the
@@ -106,6 +109,7 @@ class Intake:
     async def results(self, received: Received[StepResults]) -> None:
         """Results of one shard. Their measured durations say how many commands travel together from now on."""
         message = received.message
+        self._affinity.heard_from(message.reply_key)
         receipt = Receipt(received.delivery, len(message.results))
         share = len(received.delivery.body) // max(1, len(message.results))
         for result in message.results:

@@ -86,6 +86,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._arrived = asyncio.Event()
+        self._batches_in_hand = 0
         self.drained = asyncio.Event()
         self.drained.set()
 
@@ -94,14 +95,22 @@ class Mailbox:
         self._arrived.set()
         self.drained.clear()
 
-    async def take(self, limit: int) -> list[Item]:
-        """Wait for the first item, then take whatever is there, up to ``limit``. Never waits on a clock."""
+    def __len__(self) -> int:
+        return len(self._items)
+
+    async def something(self) -> None:
+        """Wait until there is an item. Never waits on a clock."""
         while not self._items:
             self._arrived.clear()
             await self._arrived.wait()
+
+    def take(self, limit: int) -> list[Item]:
+        """Whatever is there, up to ``limit``: a batch that is in hand until it is ``taken_care_of``."""
+        self._batches_in_hand += 1
         return [self._items.popleft() for _ in range(min(limit, len(self._items)))]
 
     def taken_care_of(self) -> None:
-        """What was taken is no longer in hand."""
-        if not self._items:
+        """One batch that was taken is no longer in hand."""
+        self._batches_in_hand -= 1
+        if not self._items and not self._batches_in_hand:
             self.drained.set()

@@ -152,7 +152,8 @@ class RabbitBus(Bus):
             for frame, result in zip(some, await self._publish_all(some), strict=True):
                 if isinstance(result, PublishError):
                     unroutable = unroutable or frame
-                elif isinstance(result, (*_LOST, asyncio.CancelledError)):
+                elif isinstance(result, (*_LOST, asyncio.CancelledError)) or type(result) is Exception:
+                    # aiormq fails what waits on a lost connection with a bare Exception where it knows no reason.
                     raise BusUnavailable(f"RabbitMQ at {self._where}: {_in_words(result)}") from result
                 elif isinstance(result, BaseException):
                     raise result
@@ -180,8 +181,10 @@ class RabbitBus(Bus):
                 yield
         except _REFUSED as error:
             raise BusError(f"cannot {what}: {error}") from error
-        except _LOST as error:
-            raise BusUnavailable(f"cannot {what}: {_in_words(error)}") from error
+        except Exception as error:
+            if isinstance(error, _LOST) or type(error) is Exception:
+                raise BusUnavailable(f"cannot {what}: {_in_words(error)}") from error
+            raise
 
     async def open_channel(self) -> AbstractRobustChannel:
         """A channel that comes back by itself, with what was declared on it and its consumers."""
@@ -218,6 +221,9 @@ class RabbitBus(Bus):
             # Cancelled itself, aio-pika would go on connecting behind our back.
             await asyncio.gather(connecting, return_exceptions=True)
             raise
+        except StopAsyncIteration as error:
+            # What aiormq's frame reader raises, unlike an error of AMQP, when the broker closes before its first word.
+            raise ConnectionResetError("the broker closed the connection before it said anything") from error
 
     async def _watch_recovery(self, connection: RobustConnection) -> None:
         """Break off a recovery that hangs. aio-pika waits without limit for each answer of the broker while it

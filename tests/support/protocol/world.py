@@ -22,6 +22,7 @@ from contracts.execution import (
 )
 from contracts.history import Header, LogEntry, StepError, StepSucceeded
 from services.orchestrator.admission import Admission, Known
+from services.orchestrator.affinity import Affinity
 from services.orchestrator.committer import Committer
 from services.orchestrator.engine import ExecutionState, Limits, Plan, execution_plan, fold_entry
 from services.orchestrator.intake import Intake
@@ -175,19 +176,20 @@ class Replica:
         store: Any = GatedStore(self.world, self)
         plans: Any = KnownPlans(self.world.plans)
         outbox = Outbox(GatedBus(self.world, self), self.name)  # type: ignore[arg-type]
-        sizes = BatchSizes()
+        sizes, affinity = BatchSizes(), Affinity()
         self.states = States(store, plans)
         self.committer = self.world.committer_class(
             store,
             self.states,
             outbox,
             sizes=sizes,
+            affinity=affinity,
             clock=lambda: self.world.now + self.skew,
             sleep=lambda _: self.world.gate(self, "pause"),
         )
         mailbox = self.committer.mailbox
         admission = Admission(store, mailbox, limit=1_000_000)
-        self.intake = Intake(mailbox, plans, None, sizes, admission, Known(store))  # type: ignore[arg-type]
+        self.intake = Intake(mailbox, plans, None, sizes, admission, Known(store), affinity)  # type: ignore[arg-type]
         self.task = self.world.loop.create_task(self.committer._run())
 
     async def take(self, delivery: TakenDelivery) -> None:

@@ -61,7 +61,7 @@ class Door:
     async def taken(self) -> list[str]:
         if self.mailbox.drained.is_set():
             return []
-        return [item.execution_id for item in await self.mailbox.take(1000)]
+        return [item.execution_id for item in self.mailbox.take(1000)]
 
 
 async def settle(receipt: StartReceipt) -> None:
@@ -164,7 +164,7 @@ async def test_the_loop_counts_by_itself_and_lets_in_what_waits() -> None:
             await asyncio.sleep(0.2)
             assert await door.taken() == []
             await door.open("a", status=COMPLETED, n=2)
-            assert [item.execution_id for item in await door.mailbox.take(1)] == ["x"]
+            assert [item.execution_id for item in door.mailbox.take(1)] == ["x"]
     finally:
         await door.admission.stop()
 

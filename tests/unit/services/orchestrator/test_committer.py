@@ -202,7 +202,7 @@ async def test_work_that_no_queue_takes_fails_its_step(agent_id: str | None) -> 
     delivery = NotingDelivery()
     await desk.committer.commit([desk.started("e", desk.plan("s", agent_id=agent_id), delivery)])
     assert delivery.settled == ["ack"]
-    await desk.committer.commit(await desk.committer.mailbox.take(10))
+    await desk.committer.commit(desk.committer.mailbox.take(10))
     last = desk.store.log_of("e")[-1].events
     assert isinstance(getattr(last[0], "error", None), StepError)
     assert last[0].error.type == "UnroutableMessage"  # type: ignore[union-attr]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from contracts.history import LogEntry
-from services.orchestrator.committer import Committer, Work
+from services.orchestrator.committer import Committer
 from services.orchestrator.mailbox import Item
+from services.orchestrator.work import Recorded, Work
 from tests.support.memory_store import MemoryStore
 from tests.support.protocol.schedule import run_schedule
 from tests.support.protocol.world import Violation, World
@@ -20,22 +21,21 @@ SEEDS_TO_CATCH = 1_500
 class AckFirst(Committer):
     """Acks before anything is stored."""
 
-    async def _commit_once(self, batch: list[Item]) -> list[Item]:
+    async def _record_once(self, batch: list[Item], recorded: Recorded) -> list[Item]:
         works, unknown, left = await self._apply(batch)
         await self._acknowledge(works, unknown)
         landed, lost = await self._append(works)
-        await self._tell(landed)
+        recorded.add(landed, unknown)
         return [item for work in lost for item in work.items] + left
 
 
 class PublishBesideAppend(Committer):
     """Publishes while the entry is still being stored."""
 
-    async def _commit_once(self, batch: list[Item]) -> list[Item]:
+    async def _record_once(self, batch: list[Item], recorded: Recorded) -> list[Item]:
         works, unknown, left = await self._apply(batch)
         (landed, lost), _ = await asyncio.gather(self._append(works), self._publish(works))
-        await self._tell([work for work in landed if not work.events])
-        await self._acknowledge(landed, unknown)
+        recorded.add(landed, unknown)
         return [item for work in lost for item in work.items] + left
 
 
