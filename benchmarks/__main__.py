@@ -26,6 +26,7 @@ from benchmarks.workloads import GROUPS, chosen, shortened
 
 ROOT = Path(__file__).resolve().parents[1]
 BUSES = ("direct", "rabbitmq")  # those that open_bus can open today
+PACEMAKER = "floor-quorum"
 ROUNDS, QUICK_ROUNDS = 5, 1
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         folder = folder_for_results(options.out, ROOT)
         workloads = _workloads(options)
         if options.peers:
-            return _compare(ours, workloads, rounds, session, folder)
+            return _compare(ours, workloads, rounds, session, folder, options)
         if not ours:
             print("nothing can be measured: every combination misses a server", file=sys.stderr)
             return 1
@@ -63,12 +64,24 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare(
-    ours: Sequence[OurContestant], workloads: Sequence[Workload], rounds: int, session: Session, folder: Path
+    ours: Sequence[OurContestant],
+    workloads: Sequence[Workload],
+    rounds: int,
+    session: Session,
+    folder: Path,
+    options: argparse.Namespace,
 ) -> int:
-    from benchmarks.compare import compare
+    from benchmarks.compare import UnknownContestant, chosen_contestants, compare
     from benchmarks.peers import all_peers
 
-    compare([*ours, *all_peers()], workloads, rounds, session.servers, folder)
+    try:
+        contestants = chosen_contestants([*ours, *all_peers()], options.only)
+    except UnknownContestant as error:
+        print(error, file=sys.stderr)
+        return 2
+    pacemaker = next(peer for peer in all_peers() if peer.name == PACEMAKER)
+    compare(contestants, workloads, rounds, session.servers, folder, scale=options.scale, pacemaker=pacemaker, say=_say)
+    _say(f"results: {folder / 'comparison.md'}")
     return 0
 
 
@@ -126,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_positive, help=f"counted rounds of each, default {ROUNDS}")
     parser.add_argument("--quick", action="store_true", help="a fifth of the workflows and one round: for a look only")
     parser.add_argument("--peers", action="store_true", help="compare with other systems, in turn with ours")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="with --peers: these contestants, as the table names them"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="SHARE", help="with --peers: share of each workload's workflows"
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the results; default: .conclave/benchmarks/...")
     for kind in KINDS:
         parser.add_argument(f"--{kind}-url", metavar="URL", help=f"use this {kind} and start none")

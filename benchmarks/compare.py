@@ -56,6 +56,7 @@ def compare(
     scale: float = 1.0,
     baselines: Sequence[str] = BASELINES,
     machine: Mapping[str, Any] | None = None,
+    pacemaker: Contestant | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Run every workload ``rounds`` times by every contestant, and write ``comparison.json`` and ``comparison.md``
@@ -69,43 +70,85 @@ def compare(
         scale: share of each workload's workflows, for a quick look.
         baselines: names of the contestants that each other one is set in relation to, round by round.
         machine: what the report says of the machine and its servers; found out if not given.
+        pacemaker: runs every workload right after each contestant has, and stays up all the time. Ratios are then of
+            what each did in relation to it, so that a machine which slows down between two turns cannot pass for a
+            slow contestant. One that needs next to nothing while idle.
         say: is told how it goes.
     """
     workloads = [scaled(workload, scale) for workload in workloads]
     told = dict(machine_of(servers) if machine is None else machine)
-    session = _Session(workloads, servers, say)
+    session = _Session(workloads, servers, say, pacemaker)
     going = [contestant for contestant in contestants if session.set_up(contestant)]
+    try:
+        _run_rounds(session, going, rounds, baselines, told, out)
+    finally:
+        session.end()
+    say(f"written: {out / JSON_FILE}, {out / MARKDOWN_FILE}")
+
+
+def _run_rounds(
+    session: "_Session",
+    going: Sequence[Contestant],
+    rounds: int,
+    baselines: Sequence[str],
+    told: Mapping[str, Any],
+    out: Path,
+) -> None:
+    session.begin()
     for number in range(1, rounds + 1):
         for contestant in [one for one in going if one.name not in session.left_out]:
-            say(f"round {number} of {rounds}: {contestant.name}")
+            session.say(f"round {number} of {rounds}: {contestant.name}")
             session.turn(contestant, number)
         report = {
             "machine": told,
             "rounds": {"done": number, "planned": rounds, "enough": rounds >= MIN_ROUNDS},
-            "workloads": {workload.name: asdict(workload) for workload in workloads},
+            "workloads": {workload.name: asdict(workload) for workload in session.workloads},
             "contestants": session.about,
             "problems": session.problems,
             "baselines": list(baselines),
-            "results": comparison_of(session.rounds, [w.name for w in workloads], baselines),
+            "results": comparison_of(session.rounds, [w.name for w in session.workloads], baselines, session.paces),
+            "pacemaker": None if session.pacemaker is None else session.pacemaker.name,
+            "paces": {
+                workload: {name: [asdict(one) for one in of.values()] for name, of in by_name.items()}
+                for workload, by_name in session.paces.items()
+            },
         }
         _write(out, report)
-    say(f"written: {out / JSON_FILE}, {out / MARKDOWN_FILE}")
 
 
 class _Session:
     """What was seen so far."""
 
-    def __init__(self, workloads: Sequence[Workload], servers: Servers, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        workloads: Sequence[Workload],
+        servers: Servers,
+        say: Callable[[str], None],
+        pacemaker: Contestant | None = None,
+    ) -> None:
         self.rounds: Rounds = {}
+        self.paces: Rounds = {}
+        self.pacemaker = pacemaker
         self.about: dict[str, dict[str, str]] = {}
         self.problems: list[dict[str, Any]] = []
         self.left_out: set[str] = set()
-        self._workloads = workloads
+        self.workloads = workloads
+        self.say = say
         self._servers = servers
-        self._say = say
+
+    def begin(self) -> None:
+        """Have the pacemaker ready, where there is one."""
+        if self.pacemaker is not None:
+            self.pacemaker.set_up()
+            self.pacemaker.start(self._servers)
+            self.pacemaker.run(scaled(self.workloads[0], _WARM_UP_SHARE))
+
+    def end(self) -> None:
+        if self.pacemaker is not None:
+            self.pacemaker.stop()
 
     def set_up(self, contestant: Contestant) -> bool:
-        self._say(f"setting up {contestant.name}")
+        self.say(f"setting up {contestant.name}")
         try:
             contestant.set_up()
         except Exception as error:
@@ -118,12 +161,14 @@ class _Session:
         """One contestant, every workload once. After a failure it is started anew for the next workload."""
         running = False
         try:
-            for workload in self._workloads:
+            for workload in self.workloads:
                 running = running or self._start(contestant, number)
                 if not running:
                     return
                 try:
-                    self._record(contestant, number, contestant.run(workload))
+                    done = contestant.run(workload)
+                    pace = None if self.pacemaker is None else self.pacemaker.run(workload)
+                    self._record(contestant, number, done, pace)
                 except Exception as error:
                     self._problem(contestant, number, workload.name, error)
                     running = False
@@ -138,7 +183,7 @@ class _Session:
             contestant.start(self._servers)
             self.about[contestant.name] = dict(contestant.about())
             doing = "warm-up"
-            contestant.run(scaled(self._workloads[0], _WARM_UP_SHARE))
+            contestant.run(scaled(self.workloads[0], _WARM_UP_SHARE))
         except BaseException as error:
             self._stop(contestant, number)
             if not isinstance(error, Exception):
@@ -156,14 +201,18 @@ class _Session:
             self._problem(contestant, number, "stop", error)
             self.left_out.add(contestant.name)
 
-    def _record(self, contestant: Contestant, number: int, done: Round) -> None:
+    def _record(self, contestant: Contestant, number: int, done: Round, pace: Round | None) -> None:
         self.rounds.setdefault(done.workload, {}).setdefault(contestant.name, {})[number] = done
-        self._say(f"    {done.workload}: {done.steps_per_second:,.0f} steps/s")
+        told = f"    {done.workload}: {done.steps_per_second:,.0f} steps/s"
+        if pace is not None:
+            self.paces.setdefault(done.workload, {}).setdefault(contestant.name, {})[number] = pace
+            told += f", the pacemaker {pace.steps_per_second:,.0f}"
+        self.say(told)
 
     def _problem(self, contestant: Contestant, number: int | None, doing: str, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         self.problems.append({"contestant": contestant.name, "round": number, "doing": doing, "reason": reason})
-        self._say(f"    {contestant.name}: {doing} failed: {reason}")
+        self.say(f"    {contestant.name}: {doing} failed: {reason}")
 
 
 def machine_of(servers: Servers) -> dict[str, Any]:

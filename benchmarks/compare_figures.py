@@ -38,27 +38,43 @@ def latency(done: Round) -> float:
     return percentile(done.latencies_ms, 50)
 
 
-def ratios(
-    mine: Mapping[int, Round], others: Mapping[int, Round], figure: Callable[[Round], float]
-) -> dict[str, Any] | None:
+def paced(done: Mapping[int, Round], paces: Mapping[int, Round], figure: Callable[[Round], float]) -> dict[int, float]:
+    """A figure by round, in relation to what the pacemaker did right after it where there was one: a machine that
+    others share is not as fast from one minute to the next."""
+    return {
+        number: figure(one) / figure(paces[number]) if number in paces else figure(one) for number, one in done.items()
+    }
+
+
+def ratios(mine: Mapping[int, float], others: Mapping[int, float]) -> dict[str, Any] | None:
     """Mine by theirs, round by round: what slowed the machine down slowed both. None if they share no round."""
     shared = sorted(mine.keys() & others.keys())
-    return spread(figure(mine[number]) / figure(others[number]) for number in shared) if shared else None
+    return spread(mine[number] / others[number] for number in shared) if shared else None
 
 
-def comparison_of(rounds: Rounds, workloads: Sequence[str], baselines: Sequence[str]) -> dict[str, Any]:
-    """workload -> contestant -> its figures, in the order in which contestants first finished a round."""
+def comparison_of(
+    rounds: Rounds, workloads: Sequence[str], baselines: Sequence[str], paces: Rounds | None = None
+) -> dict[str, Any]:
+    """workload -> contestant -> its figures, in the order in which contestants first finished a round.
+
+    ``paces`` are the pacemaker's rounds, under the name of the contestant that each of them followed.
+    """
     return {
         workload: {
-            contestant: _figures(done, {name: of[name] for name in baselines if name in of and name != contestant})
-            for contestant, done in of.items()
+            contestant: _figures(contestant, of, baselines, (paces or {}).get(workload, {})) for contestant in of
         }
         for workload in workloads
         if (of := rounds.get(workload))
     }
 
 
-def _figures(done: Mapping[int, Round], baselines: Mapping[str, Mapping[int, Round]]) -> dict[str, Any]:
+def _figures(
+    contestant: str,
+    of: Mapping[str, Mapping[int, Round]],
+    baselines: Sequence[str],
+    paces: Mapping[str, Mapping[int, Round]],
+) -> dict[str, Any]:
+    done = of[contestant]
     in_order = [done[number] for number in sorted(done)]
     found: dict[str, Any] = {
         "rounds": sorted(done),
@@ -69,8 +85,16 @@ def _figures(done: Mapping[int, Round], baselines: Mapping[str, Mapping[int, Rou
         "ratios": {},
         "figures": [dict(one.figures) for one in in_order],
     }
-    for name, others in baselines.items():
-        by_speed, by_latency = ratios(done, others, speed), ratios(done, others, latency)
+    for name in baselines:
+        if name == contestant or name not in of:
+            continue
+        by_speed, by_latency = (
+            ratios(
+                paced(done, paces.get(contestant, {}), figure),
+                paced(of[name], paces.get(name, {}), figure),
+            )
+            for figure in (speed, latency)
+        )
         if by_speed and by_latency:
             found["ratios"][name] = {"steps_per_second": by_speed, "latency_p50": by_latency}
     return found

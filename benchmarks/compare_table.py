@@ -31,6 +31,12 @@ def _taken(report: Mapping[str, Any]) -> list[str]:
         "second by those of the baseline (more is better), and for latency the median time of a workflow by that of "
         "the baseline (less is better)."
     )
+    if report.get("pacemaker"):
+        taken += (
+            f" After each run of a workload the pacemaker, {report['pacemaker']}, ran the same; what is set in relation "
+            "to one another is what each did in relation to the pacemaker's run beside it, so that a machine whose "
+            "speed changes between two turns does not change a ratio."
+        )
     warning = "" if rounds["enough"] else "**A quick look: too few rounds for figures to publish.**"
     return [taken, warning, _pairs(report["machine"])]
 

@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks.redis_server import find_redis
 from benchmarks.rounds import Servers
+from scripts.redis_server import find_redis
 from scripts.servers import Server, ServerFailed, ServerNotFound, find_mongodb, find_postgresql, find_rabbitmq
 
 KINDS = ("rabbitmq", "mongodb", "postgresql", "redis")
@@ -57,7 +57,7 @@ def _find(kind: str) -> Server:
         ServerNotFound: saying why each way failed.
     """
     if kind == "redis":
-        return find_redis(install=True)
+        return find_redis(own=True, install=True)
     find = {"rabbitmq": find_rabbitmq, "postgresql": find_postgresql}.get(kind)
     if find is None:
         return _local_first(partial(find_mongodb, own=True, containers=False), partial(find_mongodb, own=True))

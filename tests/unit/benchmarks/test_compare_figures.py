@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.compare_figures import comparison_of, latency, percentile, ratios, speed, spread
+from benchmarks.compare_figures import comparison_of, latency, paced, percentile, ratios, speed, spread
 from benchmarks.rounds import Round
 
 
@@ -29,11 +29,20 @@ def test_spread_keeps_the_order_of_rounds() -> None:
 def test_a_ratio_is_taken_within_a_round_and_only_where_both_have_one() -> None:
     mine = {1: done(1.0), 2: done(10.0), 3: done(1.0)}
     theirs = {2: done(20.0), 3: done(4.0), 4: done(1.0)}
-    assert ratios(mine, theirs, speed) == {"median": 3.0, "min": 2.0, "max": 4.0, "values": [2.0, 4.0]}
-    by_latency = ratios(mine, theirs, latency)
+    by_speed = ratios(paced(mine, {}, speed), paced(theirs, {}, speed))
+    assert by_speed == {"median": 3.0, "min": 2.0, "max": 4.0, "values": [2.0, 4.0]}
+    by_latency = ratios(paced(mine, {}, latency), paced(theirs, {}, latency))
     assert by_latency is not None
     assert by_latency["values"] == [0.5, 0.25]
-    assert ratios({1: done(1.0)}, {2: done(1.0)}, speed) is None
+    assert ratios({1: 1.0}, {2: 1.0}) is None
+
+
+def test_a_machine_that_slows_down_between_two_turns_does_not_change_a_ratio() -> None:
+    mine, theirs = {1: done(1.0)}, {1: done(8.0)}
+    paces = {"w": {"mine": {1: done(2.0)}, "theirs": {1: done(8.0)}}}  # the second turn's machine was four times slower
+    found = comparison_of({"w": {"mine": mine, "theirs": theirs}}, ["w"], ["theirs"], paces)
+    assert found["w"]["mine"]["ratios"]["theirs"]["steps_per_second"]["median"] == 2.0
+    assert found["w"]["mine"]["steps_per_second"]["median"] == 100
 
 
 def test_a_comparison_has_no_ratio_to_itself_nor_to_who_is_absent() -> None:
