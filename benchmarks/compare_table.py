@@ -33,7 +33,7 @@ def _taken(report: Mapping[str, Any]) -> list[str]:
     )
     if report.get("pacemaker"):
         taken += (
-            f" After each run of a workload the pacemaker, {report['pacemaker']}, ran the same; what is set in relation "
+            f" After each run the pacemaker, {report['pacemaker']}, ran the same workload; what is set in relation "
             "to one another is what each did in relation to the pacemaker's run beside it, so that a machine whose "
             "speed changes between two turns does not change a ratio."
         )

@@ -88,6 +88,12 @@ class States:
             self._cache.pop(execution_id, None)
             self._doubtful.add(execution_id)
 
+    def let_go(self, execution_ids: Iterable[str]) -> None:
+        """Drop states that nobody will need: whatever still comes for an execution that has ended changes nothing, and
+        that is said only of a fresh read."""
+        for execution_id in execution_ids:
+            self._cache.pop(execution_id, None)
+
     async def _plan(self, entries: list[LogEntry]) -> Plan:
         started = entries[0].events[0]
         assert isinstance(started, ExecutionStarted)

@@ -73,7 +73,7 @@ async def _run(settings: Settings, build: Callable[[], Sequence[Runnable]]) -> N
     await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
     failed = started.done() and started.exception() is not None
     if not failed:
-        _collect_rarely()
+        collect_rarely()
         await stopped
         log.info("stopping", services=[service.name for service in running])
     started.cancel()
@@ -86,7 +86,7 @@ async def _run(settings: Settings, build: Callable[[], Sequence[Runnable]]) -> N
         await started
 
 
-def _collect_rarely() -> None:
+def collect_rarely() -> None:
     """Garbage collection for a process that makes many small lasting objects and hardly any cycles. By default a
     collection comes every 700 allocations and walks every module's objects again and again: a quarter of the
     orchestrator's time (docs/performance.md)."""

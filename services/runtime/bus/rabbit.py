@@ -1,7 +1,7 @@
 """The bus over RabbitMQ (3.10 and later, 4.x), on FastStream's RabbitBroker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -270,6 +270,8 @@ class RabbitBus(Bus):
                 self._confirm_timeout + len(frames) / FRAMES_PER_SECOND + size / BYTES_PER_SECOND
             ):
                 channel = cast(aiormq.Channel, await self._publishing.get_underlay_channel())
+                if len(frames) == 1:  # without a task of its own it is on its way one turn of the loop sooner
+                    return [await _outcome(_publish(channel, frames[0]))]
                 return await asyncio.gather(*(_publish(channel, frame) for frame in frames), return_exceptions=True)
         except TimeoutError:
             raise BusUnavailable(
@@ -284,6 +286,19 @@ class RabbitBus(Bus):
 
     def _on_reconnected(self, _connection: object) -> None:
         log.info("connected to RabbitMQ again", url=self._where)
+
+
+async def _outcome(publishing: Awaitable[None]) -> BaseException | None:
+    try:
+        await publishing
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return error  # aiormq cancels what waits on a channel that closes
+    except Exception as error:
+        return error
+    return None
 
 
 async def _publish(channel: aiormq.Channel, frame: Frame) -> None:

@@ -113,13 +113,20 @@ def _size(output: Any, action: str) -> int:
     """
     try:
         encoded = to_json(output, inf_nan_mode="constants")
-        from_json(b"[" * _LEVELS_BESIDE + encoded + b"]" * _LEVELS_BESIDE, allow_inf_nan=False)
+        if _may_be_unreadable(encoded):
+            from_json(b"[" * _LEVELS_BESIDE + encoded + b"]" * _LEVELS_BESIDE, allow_inf_nan=False)
     except (ValueError, RecursionError) as error:
         raise CapabilityError(f"the output of {action} cannot be sent: {error}", code="InvalidOutput") from error
     if len(encoded) > LARGEST_OUTPUT:
         message = f"the output of {action} is {len(encoded)} bytes; at most {LARGEST_OUTPUT} are allowed"
         raise CapabilityError(message, code="OutputTooLarge")
     return len(encoded)
+
+
+def _may_be_unreadable(encoded: bytes) -> bool:
+    """Whether it has to be read to be sure. Most outputs need not: so few brackets cannot nest too deep."""
+    brackets = encoded.count(b"[") + encoded.count(b"{")
+    return brackets > _LEVELS_BESIDE or b"NaN" in encoded or b"Infinity" in encoded
 
 
 def _fault(error: BaseException, action: str, command: StepCommand) -> StepError:
