@@ -5,13 +5,11 @@ published before its entry is stored, and nothing is acked before what follows f
 
 While one batch is told, the next is recorded if it is no smaller: waiting for the broker's confirms then costs no
 throughput. What it builds on is stored by then, and if telling fails, the batch is read, told and acked again.
-Headers are written over lower numbers only, so batches may be told side by side.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -37,12 +35,11 @@ log = structlog.get_logger(__name__)
 
 BATCH_LIMIT = 256
 ENTRY_BYTES = 6 * 1024 * 1024  # under the 8 MB that an entry may have, with room for what is not counted
-TELLING_AT_ONCE = 8  # batches: a store that is slow to write headers holds up acks, not the executions
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
 class Committer:
-    """Takes items from a mailbox and commits them in batches: one is recorded while those before it are told.
+    """Takes items from a mailbox and commits them in batches: one is recorded while the one before it is told.
 
     A store or a broker that is away makes it try the same batch again until it succeeds: what was stored by an
     attempt is then found in the log, and what it caused is sent again.
@@ -92,29 +89,25 @@ class Committer:
         await self._progress.stop()
 
     async def _run(self) -> None:
-        telling: deque[tuple[Recorded, asyncio.Task[None]]] = deque()
+        telling: asyncio.Task[None] | None = None
         size = 0
         try:
             while True:
                 await self.mailbox.something()
-                if telling and len(self.mailbox) < size:
-                    # More gathers meanwhile: a batch costs about the same however large it is.
-                    await telling[-1][0].published.wait()
+                if telling is not None and len(self.mailbox) < size:
+                    await telling  # more gathers meanwhile: a batch costs about the same however large it is
                 batch = self.mailbox.take(BATCH_LIMIT)
                 size = len(batch)
                 recorded = await self._record(batch)
-                while telling and (telling[0][1].done() or len(telling) >= TELLING_AT_ONCE):
-                    await telling.popleft()[1]
-                telling.append((recorded, asyncio.create_task(self._take_care_of(recorded), name="tell")))
+                if telling is not None:
+                    await telling
+                telling = asyncio.create_task(self._take_care_of(recorded), name="tell")
         finally:
-            for _, task in telling:
-                await stopped(task)
+            if telling is not None:
+                await stopped(telling)
 
     async def _take_care_of(self, recorded: Recorded) -> None:
-        try:
-            await self._finish(recorded)
-        finally:
-            recorded.published.set()
+        await self._finish(recorded)
         self.mailbox.taken_care_of()
 
     async def commit(self, batch: list[Item]) -> None:
@@ -278,7 +271,7 @@ class Committer:
         pause = _FIRST_PAUSE
         while recorded.items:
             try:
-                await self._tell(recorded)
+                await self._tell(recorded.works)
                 self._progress.put(recorded.works)
                 await self._acknowledge(recorded.works, recorded.unknown)
                 self._states.let_go(work.held.state.execution_id for work in recorded.works if work.ending is not None)
@@ -297,18 +290,17 @@ class Committer:
         if recorded.failed is not None:
             await self._isolate(*recorded.failed)
 
-    async def _tell(self, recorded: Recorded) -> None:
-        works = recorded.works
+    async def _tell(self, works: list[Work]) -> None:
         headers = [work.header for work in works if work.header is not None]
         if headers:
             results = await asyncio.gather(
-                self._store.write_headers(headers), self._publish(recorded), return_exceptions=True
+                self._store.write_headers(headers), self._publish(works), return_exceptions=True
             )
             for failure in results:
                 if isinstance(failure, BaseException):
                     raise failure
         else:
-            await self._publish(recorded)
+            await self._publish(works)
         for work in works:
             if work.entry is not None:
                 work.held.confirmed.add(work.entry.n)
@@ -317,8 +309,7 @@ class Committer:
             item.answer(outcome) for work in works for item, outcome in work.outcomes if item.answer is not None
         )
 
-    async def _publish(self, recorded: Recorded) -> None:
-        works = recorded.works
+    async def _publish(self, works: list[Work]) -> None:
         commands = {command.command.id: command for work in works for command in work.commands}
         runs = [
             Outgoing(run, correlation_id=_shared(run.commands)) for run in run_messages(commands.values(), self._sizes)
@@ -333,7 +324,6 @@ class Committer:
             named += anyone
         if named:
             await asyncio.gather(*(self._send_or_fail(run) for run in named))
-        recorded.published.set()
 
     async def _send_or_fail(self, run: Outgoing[RunSteps]) -> None:
         """Work for an agent that nobody runs fails by name, instead of waiting for a lease to run out."""

@@ -1,6 +1,5 @@
 """One batch on its way through the committer: what each execution's part of it is, and what follows from that."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,12 +35,11 @@ class Work:
 @dataclass(slots=True)
 class Recorded:
     """A batch that the log agrees with, to be told and then acked; ``unknown`` are items of executions that never
-    started, ``failed`` those that could not be recorded, and why. ``published``: its messages are with the broker."""
+    started, ``failed`` those that could not be recorded, and why."""
 
     works: list[Work] = field(default_factory=list)
     unknown: list[Item] = field(default_factory=list)
     failed: tuple[list[Item], Exception] | None = None
-    published: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def items(self) -> list[Item]:

@@ -34,7 +34,7 @@ class PublishBesideAppend(Committer):
 
     async def _record_once(self, batch: list[Item], recorded: Recorded) -> list[Item]:
         works, unknown, left = await self._apply(batch)
-        (landed, lost), _ = await asyncio.gather(self._append(works), self._publish(Recorded(works)))
+        (landed, lost), _ = await asyncio.gather(self._append(works), self._publish(works))
         recorded.add(landed, unknown)
         return [item for work in lost for item in work.items] + left
 
