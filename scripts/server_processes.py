@@ -35,7 +35,7 @@ def end_with_parent():
     sys.stdin.buffer.read()
     os.killpg(0, signal.SIGKILL)
 threading.Thread(target=end_with_parent, daemon=True).start()
-sys.exit(children[0].wait())
+os._exit(children[0].wait())  # a thread that still reads standard input would make a clean end fatal
 """
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aio_pika
+import aiormq
 import pytest
 from structlog.testing import capture_logs
 
@@ -234,6 +235,43 @@ async def test_starting_waits_for_the_broker(own_rabbit: Server, world: World) -
     assert bus.connected
     await bus.publish([frame(world.key())])
     await inbox.wait_for(1)
+
+
+async def test_starting_waits_for_a_broker_that_takes_connections_and_closes_them() -> None:
+    """As one does that is about to end, or a proxy before one that is away."""
+    taken = asyncio.Semaphore(0)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        taken.release()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    bus = RabbitBus(f"amqp://guest:guest@127.0.0.1:{port}/")
+    starting = asyncio.create_task(bus.start())
+    for _ in range(3):
+        await asyncio.wait_for(taken.acquire(), PATIENCE)
+    assert not starting.done()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await bus.close()
+    server.close()
+
+
+@pytest.mark.parametrize("frames", [1, 2], ids=["one frame", "several frames"])
+async def test_a_confirm_that_fails_without_a_reason_is_a_broker_that_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    """aiormq fails what waits on a lost connection with a bare Exception where it knows no reason."""
+
+    async def lost(*_: object, **__: object) -> None:
+        raise Exception
+
+    bus = world.bus()
+    await bus.start()
+    monkeypatch.setattr(aiormq.Channel, "basic_publish", lost)
+    with pytest.raises(BusUnavailable):
+        await bus.publish([frame(world.key(), str(i)) for i in range(frames)])
 
 
 async def test_starting_can_be_given_up() -> None:

@@ -216,3 +216,51 @@ async def test_large_inputs_travel_in_messages_of_bounded_size() -> None:
     await desk.committer.commit([desk.started("e", plan)])
     runs = [message for message in desk.bus.messages if isinstance(message, RunSteps)]
     assert [len(run.commands) for run in runs] == [2, 2, 2]
+
+
+async def test_the_next_batch_is_recorded_while_one_is_told_and_acked_after_it() -> None:
+    desk = Desk()
+    confirmed = asyncio.Event()
+    publish = desk.bus.publish
+
+    async def publish_slowly(frames: Sequence[Frame]) -> None:
+        await confirmed.wait()
+        await publish(frames)
+
+    desk.bus.publish = publish_slowly  # type: ignore[method-assign]
+    first, second = NotingDelivery(), NotingDelivery()
+    plan = desk.plan("s")
+    await desk.committer.start()
+    desk.committer.mailbox.put(desk.started("e", plan, first))
+    while not desk.store.log_of("e"):
+        await asyncio.sleep(0)
+    desk.committer.mailbox.put(desk.started("f", plan, second))
+    while not desk.store.log_of("f"):
+        await asyncio.sleep(0)
+    assert (first.settled, second.settled, desk.bus.messages) == ([], [], [])
+    assert not desk.committer.mailbox.drained.is_set()
+    confirmed.set()
+    await desk.committer.stop()
+    assert (first.settled, second.settled) == (["ack"], ["ack"])
+    assert desk.bus.commands() == ["e/s/1", "f/s/1"]
+
+
+async def test_an_execution_that_has_ended_leaves_the_cache_and_what_still_comes_changes_nothing() -> None:
+    desk = Desk()
+    await desk.committer.commit([desk.started("e", desk.plan("s"))])
+    assert len(desk.states._cache) == 1
+    await desk.committer.commit([result("e", "s")])
+    assert len(desk.states._cache) == 0
+    late = NotingDelivery()
+    await desk.committer.commit([result("e", "s", Receipt(late, 1))])
+    assert late.settled == ["ack"]
+    assert [entry.n for entry in desk.store.log_of("e")] == [1, 2]
+
+
+async def test_results_are_asked_for_where_this_replica_hears_from() -> None:
+    desk = Desk()
+    desk.committer._affinity.heard_from("shard.2")
+    plan = desk.plan("s")
+    await desk.committer.commit([desk.started(f"e{i}", plan) for i in range(8)])
+    keys = {command.reply_key for run in desk.bus.messages if isinstance(run, RunSteps) for command in run.commands}
+    assert keys == {"shard.2"}
