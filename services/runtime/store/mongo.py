@@ -12,11 +12,9 @@ even land after later reads: unique ids and rising version numbers make that har
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import structlog
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ASCENDING, ReadPreference
 from pymongo.read_concern import ReadConcern
@@ -30,6 +28,7 @@ from services.runtime.store.documents import Document
 from services.runtime.store.mongo_collections import Collections
 from services.runtime.store.mongo_errors import translated
 from services.runtime.store.mongo_layout import Layout
+from services.runtime.store.preparation import Preparation
 
 _WINDOW_OF_NEW = 16
 _WINDOW_OF_KNOWN = 4
@@ -37,8 +36,6 @@ _WINDOW_GROWTH = 4
 _MAX_WINDOW = 1024
 
 _STATUSES = [status.value for status in ExecutionStatus]
-
-_log = structlog.get_logger(__name__)
 
 
 class MongoStore:
@@ -73,7 +70,7 @@ class MongoStore:
         self._client: Any = None
         self._layout: Layout | None = None
         self._collections: Collections | None = None
-        self._preparing: asyncio.Task[None] | None = None
+        self._preparation: Preparation | None = None
 
     # ---- life
 
@@ -90,18 +87,16 @@ class MongoStore:
         except ValueError as error:
             raise StoreError(f"the URL of the store is not one of MongoDB: {error}") from error
         self._layout = Layout(database)
-        self._collections = Collections(database, self._layout.ready)
-        self._preparing = asyncio.create_task(self._prepare(self._layout), name="prepare the store")
+        self._preparation = Preparation(self._layout.make, self._retry)
+        self._collections = Collections(database, self._preparation.ready)
+        self._preparation.begin()
 
     async def stop(self) -> None:
-        preparing, layout, client = self._preparing, self._layout, self._client
-        self._preparing = self._layout = self._collections = self._client = None
-        if preparing is None or layout is None:
+        preparation, client = self._preparation, self._client
+        self._preparation = self._layout = self._collections = self._client = None
+        if preparation is None:
             return
-        preparing.cancel()
-        with suppress(asyncio.CancelledError):
-            await preparing
-        layout.give_up()
+        await preparation.give_up()
         # Closing says goodbye to the server, which may take as long as looking for one that is away.
         await asyncio.to_thread(client.close)
 
@@ -244,16 +239,6 @@ class MongoStore:
     def _timeouts_not_in_url(self) -> dict[str, Any]:
         given = {name.lower() for name, _ in parse_qsl(urlsplit(self._url).query, keep_blank_values=True)}
         return {name: value for name, value in self._timeouts.items() if name.lower() not in given}
-
-    async def _prepare(self, layout: Layout) -> None:
-        """Make the layout as soon as the store answers, so that the first operation need not."""
-        while True:
-            try:
-                await layout.ready()
-                return
-            except StoreError as error:
-                _log.warning("store_not_ready", error=str(error))
-            await asyncio.sleep(self._retry)
 
 
 def _until_gap(rows: Mapping[str, Document], execution_id: str, window: range) -> list[LogEntry]:

@@ -4,7 +4,6 @@ Every index is paid for by each write to its collection, so there are few. The l
 are found by id, since their numbers are dense.
 """
 
-import asyncio
 from typing import Any
 
 import structlog
@@ -51,7 +50,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Layout:
-    """Makes the collections of a database and their indexes, and tells when they are there.
+    """Makes the collections of a database and their indexes.
 
     Nothing may be written before, because the embedded store (SecantusDB 0.7.0b3) hangs for good when a first insert
     and the making of an index both create one collection.
@@ -62,40 +61,19 @@ class Layout:
     def __init__(self, database: Any) -> None:
         self.fault: StoreError | None = None
         self._db = database
-        self._attempt: asyncio.Task[None] | None = None
-        self._done = False
 
-    async def ready(self) -> None:
-        """Return once everything is there; one attempt serves all who wait.
+    async def make(self) -> None:
+        """Make what is not there.
 
         Raises:
-            StoreUnavailable: the store is away; the next call tries again.
+            StoreUnavailable: the store is away.
             StoreError: a collection cannot be made.
         """
-        if self._done:
-            return
-        if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.create_task(self._make(), name="make collections and indexes")
-        attempt = self._attempt
-        try:
-            await asyncio.shield(attempt)
-        except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if caller is not None and caller.cancelling():
-                raise
-            raise StoreError("the store was stopped") from None
-
-    def give_up(self) -> None:
-        if self._attempt is not None:
-            self._attempt.cancel()
-
-    async def _make(self) -> None:
         for name in INDEXES:
             await self._create(name)
         for name, indexes in INDEXES.items():
             if indexes:
                 await self._index(name, indexes)
-        self._done = True
 
     async def _create(self, name: str) -> None:
         with translated(f"create {name}"):
