@@ -35,9 +35,10 @@ from services.runtime.bus.base import Delivery, Frame, Receive
 from services.runtime.bus.rabbit import RabbitBus
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.host import agent_service
+from services.runtime.logs import configure_logging
 from services.runtime.process import collect_rarely
 from services.runtime.service import Outbox, Route, Service
-from services.runtime.settings import Settings
+from services.runtime.settings import LogLevel, Settings
 from services.runtime.store import documents
 from services.runtime.store.open import open_store
 
@@ -257,6 +258,7 @@ async def _all(rabbitmq_url: str, postgresql_url: str) -> None:
 
 
 def main() -> int:
+    configure_logging(Settings(log_level=LogLevel.WARNING), "layers")
     with servers_for({"rabbitmq", "postgresql"}, {}, lambda line: print(line, file=sys.stderr)) as session:
         urls = session.servers
         if urls.rabbitmq_url is None or urls.postgresql_url is None:
