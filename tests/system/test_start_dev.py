@@ -82,6 +82,8 @@ def staying_up(folder: Path, **settings: str) -> Iterator[Instance]:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # Where the tests themselves run in the background of a shell, Ctrl-C is ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process,
     ):
         instance = Instance(process, output, port)

@@ -82,10 +82,17 @@ def new_descendants(before: set[int], count: int) -> set[int]:
 def gone(pids: set[int]) -> bool:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
-        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+        if not any(runs(pid) for pid in pids):
             return True
         time.sleep(0.05)
     return False
+
+
+def runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_peer_runs_rounds_and_ends_with_its_workers(folders: Path) -> None:
