@@ -7,17 +7,15 @@ Only the standard library is imported here.
 from __future__ import annotations  # so that an older Python is told which one is needed
 
 import contextlib
-import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from scripts.server_processes import HOST, LocalServer, Server
-from scripts.servers import GivenServer, ServerNotFound
+from scripts.servers import GivenServer, first_found, from_variable, installed_from_debian, started
 
 _PORT = 6379
 
@@ -63,22 +61,12 @@ def find_redis(*, own: bool = False, install: bool = False) -> Server:
     """
     ways: list[tuple[str, Callable[[], Server | None]]] = []
     if not own:
-        ways.append(("REDIS_URL is not set", _from_variable))
+        ways.append(("REDIS_URL is not set", lambda: from_variable("REDIS_URL")))
         ways.append((f"no Redis on localhost:{_PORT}", _on_localhost))
     ways.append(("no redis-server on the PATH", _on_path))
     if install:
         ways.append(("Debian's package redis-server cannot be installed", _from_debian))
-    reasons = []
-    for missing, way in ways:
-        try:
-            server = way()
-        except Exception as error:
-            reasons.append(f"{missing}: {error}")
-            continue
-        if server is not None:
-            return server
-        reasons.append(missing)
-    raise ServerNotFound("Redis is not available: " + "; ".join(reasons))
+    return first_found("Redis", ways)
 
 
 def answers_ping(host: str, port: int) -> bool:
@@ -116,11 +104,6 @@ def _asked(stream: Any, command: str) -> list[str]:
     return [stream.read(int(stream.readline()[1:]) + 2).decode().strip() for _ in range(int(head[1:]))]
 
 
-def _from_variable() -> Server | None:
-    url = os.environ.get("REDIS_URL")
-    return GivenServer(url, "REDIS_URL") if url else None
-
-
 def _on_localhost() -> Server | None:
     if not answers_ping("localhost", _PORT):
         return None
@@ -128,18 +111,8 @@ def _on_localhost() -> Server | None:
 
 
 def _on_path() -> Server | None:
-    if shutil.which("redis-server") is None:
-        return None
-    server = RedisServer()
-    server.start()
-    return server
+    return started(RedisServer()) if shutil.which("redis-server") else None
 
 
 def _from_debian() -> Server | None:
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return None
-    # With RUNLEVEL=1 the package does not start a server of its own beside ours.
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", "redis-server"]):
-        subprocess.run(["apt-get", "--quiet", *command], env=environment, check=True, stdout=subprocess.DEVNULL)
-    return _on_path()
+    return _on_path() if installed_from_debian("redis-server") else None

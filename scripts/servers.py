@@ -49,10 +49,14 @@ __all__ = [
     "find_mongodb",
     "find_postgresql",
     "find_rabbitmq",
+    "first_found",
     "free_port",
+    "from_variable",
+    "installed_from_debian",
     "postgres_programs",
     "rabbitmq_program",
     "secantus_program",
+    "started",
     "takes_amqp_login",
     "takes_postgres_login",
 ]
@@ -143,14 +147,14 @@ def find_rabbitmq(*, own: bool = False, containers: bool = True, install: bool =
     """
     ways: list[tuple[str, Callable[[], Server | None]]] = []
     if not own:
-        ways.append(("RABBITMQ_URL is not set", lambda: _from_variable("RABBITMQ_URL")))
+        ways.append(("RABBITMQ_URL is not set", lambda: from_variable("RABBITMQ_URL")))
         ways.append(("no broker on localhost:5672 takes guest's login", _rabbitmq_on_localhost))
     if containers:
         ways.append(("no Docker through testcontainers", _rabbitmq_container))
     ways.append(("no rabbitmq-server on the PATH", _rabbitmq_on_path))
     if install:
         ways.append(("Debian's package rabbitmq-server cannot be installed", _rabbitmq_from_debian))
-    return _first("RabbitMQ", ways)
+    return first_found("RabbitMQ", ways)
 
 
 def find_mongodb(
@@ -169,11 +173,11 @@ def find_mongodb(
     """
     ways: list[tuple[str, Callable[[], Server | None]]] = []
     if not own:
-        ways.append(("DATABASE_URL is not set to one", lambda: _from_variable("DATABASE_URL", _MONGODB_URL)))
+        ways.append(("DATABASE_URL is not set to one", lambda: from_variable("DATABASE_URL", _MONGODB_URL)))
     if containers:
         ways.append(("no Docker through testcontainers", _mongodb_container))
     ways.append(("SecantusDB is not installed", lambda: _mongodb_embedded(folder, python)))
-    return _first("MongoDB", ways)
+    return first_found("MongoDB", ways)
 
 
 def find_postgresql(*, own: bool = False, containers: bool = True, install: bool = False) -> Server:
@@ -191,17 +195,22 @@ def find_postgresql(*, own: bool = False, containers: bool = True, install: bool
     """
     ways: list[tuple[str, Callable[[], Server | None]]] = []
     if not own:
-        ways.append(("DATABASE_URL is not set to one", lambda: _from_variable("DATABASE_URL", _POSTGRES_URL)))
-        ways.append(("POSTGRES_URL is not set to one", lambda: _from_variable("POSTGRES_URL", _POSTGRES_URL)))
+        ways.append(("DATABASE_URL is not set to one", lambda: from_variable("DATABASE_URL", _POSTGRES_URL)))
+        ways.append(("POSTGRES_URL is not set to one", lambda: from_variable("POSTGRES_URL", _POSTGRES_URL)))
     if containers:
         ways.append(("no Docker through testcontainers", _postgres_container))
     ways.append(("no initdb and postgres on the PATH or in /usr/lib/postgresql", _postgres_on_path))
     if install:
         ways.append(("Debian's package postgresql cannot be installed", _postgres_from_debian))
-    return _first("PostgreSQL", ways)
+    return first_found("PostgreSQL", ways)
 
 
-def _first(what: str, ways: Sequence[tuple[str, Callable[[], Server | None]]]) -> Server:
+def first_found(what: str, ways: Sequence[tuple[str, Callable[[], Server | None]]]) -> Server:
+    """The server that the first way leads to; each is given with the reason why it might not.
+
+    Raises:
+        ServerNotFound: saying why each way failed.
+    """
     reasons = []
     for missing, way in ways:
         try:
@@ -215,7 +224,8 @@ def _first(what: str, ways: Sequence[tuple[str, Callable[[], Server | None]]]) -
     raise ServerNotFound(f"{what} is not available: " + "; ".join(reasons))
 
 
-def _from_variable(name: str, begins: tuple[str, ...] = ("",)) -> Server | None:
+def from_variable(name: str, begins: tuple[str, ...] = ("",)) -> Server | None:
+    """The server at the URL in an environment variable, if that begins as it should."""
     url = os.environ.get(name)
     return GivenServer(url, name) if url and url.startswith(begins) else None
 
@@ -227,7 +237,7 @@ def _rabbitmq_on_localhost() -> Server | None:
 
 
 def _rabbitmq_container() -> Server | None:
-    return _started(ContainerServer(RABBITMQ_IMAGE, 5672, "amqp://guest:guest@{host}:{port}/", takes_amqp_login))
+    return started(ContainerServer(RABBITMQ_IMAGE, 5672, "amqp://guest:guest@{host}:{port}/", takes_amqp_login))
 
 
 def _mongodb_container() -> Server | None:
@@ -240,19 +250,19 @@ def _mongodb_container() -> Server | None:
             return bool(client.admin.command("ping")["ok"])
         return False
 
-    return _started(ContainerServer(MONGODB_IMAGE, 27017, "mongodb://{host}:{port}/conclave", answers))
+    return started(ContainerServer(MONGODB_IMAGE, 27017, "mongodb://{host}:{port}/conclave", answers))
 
 
 def _rabbitmq_on_path() -> Server | None:
-    return _started(RabbitServer()) if rabbitmq_program() else None
+    return started(RabbitServer()) if rabbitmq_program() else None
 
 
 def _rabbitmq_from_debian() -> Server | None:
-    return _rabbitmq_on_path() if _installed_from_debian("rabbitmq-server") else None
+    return _rabbitmq_on_path() if installed_from_debian("rabbitmq-server") else None
 
 
 def _postgres_container() -> Server | None:
-    return _started(
+    return started(
         ContainerServer(
             POSTGRES_IMAGE,
             5432,
@@ -264,14 +274,14 @@ def _postgres_container() -> Server | None:
 
 
 def _postgres_on_path() -> Server | None:
-    return _started(PostgresServer()) if postgres_programs() else None
+    return started(PostgresServer()) if postgres_programs() else None
 
 
 def _postgres_from_debian() -> Server | None:
-    return _postgres_on_path() if _installed_from_debian("postgresql") else None
+    return _postgres_on_path() if installed_from_debian("postgresql") else None
 
 
-def _installed_from_debian(package: str) -> bool:
+def installed_from_debian(package: str) -> bool:
     """Install it where that can be done at all."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return False
@@ -287,9 +297,10 @@ def _mongodb_embedded(folder: Path | None, python: str) -> Server | None:
         return None
     server = MongoServer(folder, python=python)
     server.dies_with_us = True
-    return _started(server)
+    return started(server)
 
 
-def _started(server: Server) -> Server:
+def started(server: Server) -> Server:
+    """The same server, running."""
     server.start()
     return server

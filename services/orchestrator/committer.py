@@ -114,6 +114,13 @@ class Committer:
         """Commit a batch, however often it takes."""
         await self._finish(await self._record(batch))
 
+    async def _put_off(self, what: str, items: list[Item], error: Exception, pause: float) -> float:
+        """Wait before the next attempt, which reads the states anew; returns how long to wait before the one after."""
+        self._states.forget(item.execution_id for item in items)
+        log.warning(what, error=str(error), items=len(items), again_in=pause)
+        await self._sleep(pause)
+        return min(2 * pause, _LONGEST_PAUSE)
+
     async def _isolate(self, items: list[Item], error: Exception) -> None:
         """Something in the batch cannot be committed. Commit its items one by one, so that only the culprit is
         dead-lettered and the others do not suffer for it."""
@@ -144,10 +151,7 @@ class Committer:
                     rest = await self._record_once(rest, recorded)
                 pause = _FIRST_PAUSE
             except StoreUnavailable as error:
-                self._states.forget(item.execution_id for item in rest)
-                log.warning("commit put off", error=str(error), items=len(rest), again_in=pause)
-                await self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = await self._put_off("commit put off", rest, error, pause)
             except Exception as error:
                 self._states.forget(item.execution_id for item in rest)
                 recorded.failed = (rest, error)
@@ -274,14 +278,10 @@ class Committer:
                 await self._tell(recorded.works)
                 self._progress.put(recorded.works)
                 await self._acknowledge(recorded.works, recorded.unknown)
-                self._states.let_go(work.held.state.execution_id for work in recorded.works if work.ending is not None)
                 break
             except (StoreUnavailable, BusUnavailable) as error:
                 items = recorded.items
-                self._states.forget(item.execution_id for item in items)
-                log.warning("telling put off", error=str(error), items=len(items), again_in=pause)
-                await self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = await self._put_off("telling put off", items, error, pause)
                 recorded = Recorded(failed=recorded.failed).joined_by(await self._record(items))
             except Exception as error:
                 self._states.forget(item.execution_id for item in recorded.items)

@@ -78,8 +78,11 @@ class States:
         return found
 
     def keep(self, held: Held) -> None:
-        """Cache a state that the log is known to agree with."""
-        if held.size <= self._cache.maxsize:
+        """Cache a state that the log is known to agree with. One that has ended is not: whatever still comes for it
+        changes nothing, and that is said only of a fresh read."""
+        if held.state.ended:
+            self._cache.pop(held.state.execution_id, None)
+        elif held.size <= self._cache.maxsize:
             self._cache[held.state.execution_id] = held
 
     def forget(self, execution_ids: Iterable[str]) -> None:
@@ -87,12 +90,6 @@ class States:
         for execution_id in execution_ids:
             self._cache.pop(execution_id, None)
             self._doubtful.add(execution_id)
-
-    def let_go(self, execution_ids: Iterable[str]) -> None:
-        """Drop states that nobody will need: whatever still comes for an execution that has ended changes nothing, and
-        that is said only of a fresh read."""
-        for execution_id in execution_ids:
-            self._cache.pop(execution_id, None)
 
     async def _plan(self, entries: list[LogEntry]) -> Plan:
         started = entries[0].events[0]

@@ -152,8 +152,7 @@ class RabbitBus(Bus):
             for frame, result in zip(some, await self._publish_all(some), strict=True):
                 if isinstance(result, PublishError):
                     unroutable = unroutable or frame
-                elif isinstance(result, (*_LOST, asyncio.CancelledError)) or type(result) is Exception:
-                    # aiormq fails what waits on a lost connection with a bare Exception where it knows no reason.
+                elif _is_lost(result) or isinstance(result, asyncio.CancelledError):
                     raise BusUnavailable(f"RabbitMQ at {self._where}: {_in_words(result)}") from result
                 elif isinstance(result, BaseException):
                     raise result
@@ -182,7 +181,7 @@ class RabbitBus(Bus):
         except _REFUSED as error:
             raise BusError(f"cannot {what}: {error}") from error
         except Exception as error:
-            if isinstance(error, _LOST) or type(error) is Exception:
+            if _is_lost(error):
                 raise BusUnavailable(f"cannot {what}: {_in_words(error)}") from error
             raise
 
@@ -319,6 +318,11 @@ async def _publish(channel: aiormq.Channel, frame: Frame) -> None:
             reply_to=frame.reply_to or None,
         ),
     )
+
+
+def _is_lost(error: object) -> bool:
+    """Whether the connection is gone. aiormq fails what waits on it with a bare Exception where it knows no reason."""
+    return isinstance(error, _LOST) or type(error) is Exception
 
 
 def _in_words(error: BaseException | None) -> str:
