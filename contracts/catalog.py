@@ -1,20 +1,38 @@
 """Every message class by its versioned type."""
 
-from contracts.agents import AgentAnnounced, AgentMail, AgentReply
+from contracts.dead_letters import DeadLetterSettled, DiscardDeadLetter, ReplayDeadLetter
 from contracts.envelope import Message
 from contracts.execution import (
     CancelAccepted,
     CancelExecution,
+    DescribeExecution,
     ExecutionAccepted,
     ExecutionCancelled,
     ExecutionCompleted,
+    ExecutionDescribed,
     ExecutionFailed,
     ExecutionsAdvanced,
     Refused,
     RunSteps,
     StartExecution,
     StepResults,
+    StepsCancelled,
+    StepsProgressed,
     WakeExecutions,
+)
+from contracts.hosts import AgentReleased, AgentTaken, HostAnnounced, HostAssignment, HostHeartbeat, HostStopped
+from contracts.registry import (
+    AgentCreated,
+    AgentDeleted,
+    AgentMail,
+    AgentReply,
+    AgentsFound,
+    BroadcastMail,
+    BroadcastSent,
+    CreateAgent,
+    DeleteAgent,
+    FindAgents,
+    SweepHosts,
 )
 from contracts.workflow import CreateWorkflow, DeleteWorkflow, WorkflowCreated, WorkflowDeleted
 
@@ -23,11 +41,15 @@ MESSAGES: dict[str, type[Message]] = {
     for message in (
         StartExecution,
         CancelExecution,
+        DescribeExecution,
         ExecutionAccepted,
         CancelAccepted,
+        ExecutionDescribed,
         Refused,
         RunSteps,
         StepResults,
+        StepsProgressed,
+        StepsCancelled,
         WakeExecutions,
         ExecutionsAdvanced,
         ExecutionCompleted,
@@ -37,8 +59,25 @@ MESSAGES: dict[str, type[Message]] = {
         DeleteWorkflow,
         WorkflowCreated,
         WorkflowDeleted,
-        AgentAnnounced,
+        HostAnnounced,
+        HostHeartbeat,
+        HostStopped,
+        HostAssignment,
+        AgentTaken,
+        AgentReleased,
+        CreateAgent,
+        AgentCreated,
+        DeleteAgent,
+        AgentDeleted,
+        FindAgents,
+        AgentsFound,
         AgentMail,
         AgentReply,
+        BroadcastMail,
+        BroadcastSent,
+        SweepHosts,
+        ReplayDeadLetter,
+        DiscardDeadLetter,
+        DeadLetterSettled,
     )
 }

@@ -48,6 +48,32 @@ class CancelExecution(Message):
         return topology.command("execution.cancel")
 
 
+class DescribeExecution(Message):
+    """Ask how an execution stands. Answered by ``ExecutionDescribed`` or ``Refused``."""
+
+    TYPE: ClassVar[str] = "execution.describe.v1"
+
+    execution_id: str = Field(pattern=EXECUTION_ID_PATTERN)
+
+    def address(self) -> Address:
+        return topology.command("execution.describe")
+
+
+class ExecutionDescribed(Message):
+    """``outputs`` of its last steps and ``errors`` of its failed ones once it has ended, as the event of its end says
+    them; ``done`` and ``steps`` count the steps that have ended and all of them."""
+
+    TYPE: ClassVar[str] = "execution.described.v1"
+
+    execution_id: str
+    status: ExecutionStatus
+    reason: str = ""
+    done: int = 0
+    steps: int = 0
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    errors: dict[str, StepError] = Field(default_factory=dict)
+
+
 class ExecutionAccepted(Message):
     """Entry 1 is stored: the execution will go on whatever crashes. ``repeated`` says it was started before."""
 
@@ -71,13 +97,13 @@ class Refused(Message):
     """A command was refused and nothing was stored. As an event it is published for whoever sent the command
     straight onto the broker without asking for a reply.
 
-    ``overloaded`` is about now and not about the command: the same one may be sent again, best after ``retry_after``
-    seconds.
+    ``overloaded`` and ``unavailable`` are about now and not about the command: the same one may be sent again, best
+    after ``retry_after`` seconds.
     """
 
     TYPE: ClassVar[str] = "command.refused.v1"
 
-    code: Literal["invalid", "not_found", "conflict", "already_exists", "overloaded"]
+    code: Literal["invalid", "not_found", "conflict", "already_exists", "limit_reached", "unavailable", "overloaded"]
     message: str
     subject: str = ""
     faults: tuple[Fault, ...] = ()
@@ -161,6 +187,49 @@ class StepResults(Message):
 
     def address(self) -> Address:
         return topology.shard(self.reply_key)
+
+
+class StepProgress(Contract):
+    """How far an attempt is: a ``fraction`` from 0 to 1, and a ``note``. ``number`` counts the reports of one run;
+    ``at`` is epoch seconds by the host's clock."""
+
+    execution_id: str
+    step: str
+    attempt: int
+    run_id: str
+    number: int = Field(ge=1)
+    fraction: float = Field(ge=0, le=1)
+    note: str = Field(default="", max_length=1_000)
+    agent_id: str = ""
+    at: float
+
+    @property
+    def id(self) -> str:
+        return f"progress:{self.run_id}/{self.number}"
+
+
+class StepsProgressed(Message):
+    """Progress reports for one shard."""
+
+    TYPE: ClassVar[str] = "step.progress.v1"
+
+    reply_key: str
+    reports: tuple[StepProgress, ...]
+
+    def address(self) -> Address:
+        return topology.shard(self.reply_key)
+
+
+class StepsCancelled(Message):
+    """Attempts (``execution/step/attempt``) that nobody waits for any more: a host that works on one stops."""
+
+    TYPE: ClassVar[str] = "step.cancelled.v1"
+
+    agent_type: str
+    command_ids: tuple[str, ...]
+
+    def address(self) -> Address:
+        return topology.steps_cancelled(self.agent_type)
 
 
 # ---- the orchestrator to itself

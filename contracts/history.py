@@ -93,6 +93,21 @@ class StepResent(EventBase):
     reason: Literal["lease", "restart"] = "lease"
 
 
+class StepProgressed(EventBase):
+    """The agent said how far it is (``fraction``, 0 to 1) at ``at``, which extends the lease to ``deadline``."""
+
+    kind: Literal["step_progressed"] = "step_progressed"
+    step: str
+    attempt: int
+    fraction: float
+    note: str = ""
+    agent_id: str = ""
+    run_id: str = ""
+    number: int = 1
+    at: float
+    deadline: float
+
+
 class StepSucceeded(EventBase):
     kind: Literal["step_succeeded"] = "step_succeeded"
     step: str
@@ -149,6 +164,7 @@ Event = Annotated[
     ExecutionStarted
     | StepDispatched
     | StepResent
+    | StepProgressed
     | StepSucceeded
     | AttemptFailed
     | StepFailed

@@ -5,6 +5,7 @@ Nothing else in the project writes a routing key.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -89,8 +90,18 @@ def agent_quarantine(agent_type: str, action: str) -> Address:
 
 
 def agent_mail(agent_id: str) -> Address:
-    """A message from one agent to another."""
+    """A message to one agent; a type's default agent has the type's name for its id."""
     return Address(Exchange.AGENTS, f"mail.{agent_id}")
+
+
+def host_control(host_id: str) -> Address:
+    """What the registry tells one host."""
+    return event(f"control.{host_id}")
+
+
+def steps_cancelled(agent_type: str) -> Address:
+    """For every host of a type: work that nobody waits for any more."""
+    return event(f"steps_cancelled.{agent_type}")
 
 
 def shard_key(execution_id: str, shards: int = SHARDS) -> str:
@@ -118,7 +129,7 @@ def orchestrator_commands() -> Queue:
     """What is answered at once, whatever else waits."""
     return Queue(
         "orchestrator.commands",
-        (start_now(), command("execution.cancel"), command("workflow.*")),
+        (start_now(), command("execution.cancel"), command("execution.describe"), command("workflow.*")),
         delivery_limit=RESULTS_DELIVERY_LIMIT,
     )
 
@@ -147,10 +158,11 @@ def orchestrator_crashed() -> Queue:
 
 
 def agent_type_queue(agent_type: str) -> Queue:
-    """Shared by every host of a type: competing consumers are the load balancing."""
+    """Shared by every host of a type: competing consumers are the load balancing. It is the default agent's queue, so
+    its mail comes here too."""
     return Queue(
         agent_type,
-        (Address(Exchange.AGENTS, f"{agent_type}.{ANY_AGENT}.*"),),
+        (Address(Exchange.AGENTS, f"{agent_type}.{ANY_AGENT}.*"), agent_mail(agent_type)),
         delivery_limit=AGENT_DELIVERY_LIMIT,
         dead_letter=dead(f"crashed.{agent_type}"),
     )
@@ -165,31 +177,58 @@ def agent_quarantine_queue(agent_type: str) -> Queue:
 
 
 def agent_queue(agent_type: str, agent_id: str) -> Queue:
-    """One named agent's own queue: its commands and its mail."""
+    """An instance's own queue: its commands and its mail. Every host of its type stands by, and one is active, so the
+    instance is in one place at a time and goes on in another when its host dies."""
     return Queue(
         f"{agent_type}.agent.{agent_id}",
         (Address(Exchange.AGENTS, f"{agent_type}.{agent_id}.*"), agent_mail(agent_id)),
+        QueueKind.SINGLE,
         delivery_limit=AGENT_DELIVERY_LIMIT,
         dead_letter=dead(f"crashed.{agent_type}"),
     )
 
 
-def registry_queue() -> Queue:
+def host_queue(host_id: str, agent_types: Sequence[str]) -> Queue:
+    """What one host is told: by the registry, and of cancelled work of its types. Gone with the host."""
     return Queue(
-        "registry.announcements", (event("agent.*"), command("agent.*")), delivery_limit=RESULTS_DELIVERY_LIMIT
-    )
-
-
-def dead_letters() -> Queue:
-    """Everything that could not be handled, with its reason in the headers. Nobody consumes it by default."""
-    return Queue(
-        "dead-letters",
-        tuple(dead(reason) for reason in DEAD_LETTER_REASONS),
+        f"host.{host_id}",
+        (host_control(host_id), *(steps_cancelled(agent_type) for agent_type in agent_types)),
+        QueueKind.BROADCAST,
         delivery_limit=None,
     )
 
 
-DEAD_LETTER_REASONS = ("contract", "unknown-type", "unknown-execution", "refused", "handler-failed", "delivery-limit")
+def registry_queue() -> Queue:
+    """Commands about agents and what hosts say. One replica is active, so that what it decides is decided once."""
+    return Queue(
+        "registry", (command("agent.*"), event("host.*")), QueueKind.SINGLE, delivery_limit=RESULTS_DELIVERY_LIMIT
+    )
+
+
+DEAD_LETTER_REASONS = (
+    "contract",
+    "unknown-type",
+    "unknown-execution",
+    "refused",
+    "handler-failed",
+    "delivery-limit",
+    "agent-failed",  # an agent failed on a message until the limit of its retries, or refused it
+    "agent-removed",  # its agent was deleted before it came to it
+)
+
+
+def dead_letters() -> Queue:
+    """Everything that could not be handled, with its reason in the headers, on its way into the store."""
+    return Queue("dead-letters", tuple(dead(reason) for reason in DEAD_LETTER_REASONS), delivery_limit=None)
+
+
+def unstorable_letters() -> Queue:
+    """Dead letters too large for the store. Nobody takes from it."""
+    return Queue("dead-letters.unstorable", (dead("unstorable"),), delivery_limit=None)
+
+
+def dead_letter_commands() -> Queue:
+    return Queue("dead_letters.commands", (command("dead_letter.*"),), delivery_limit=RESULTS_DELIVERY_LIMIT)
 
 
 def events_feed(name: str, *keys: str) -> Queue:

@@ -6,7 +6,8 @@
 
 Nothing has to be installed but Python 3.11 with pip. Without settings, every service runs in one process without a
 broker, and data is kept by an embedded document store. ``DATABASE_URL``, ``RABBITMQ_URL`` and
-``COMMUNICATION_PROTOCOL`` (in the environment or in a file ``.env``) point at real servers instead.
+``COMMUNICATION_PROTOCOL`` (in the environment or in a file ``.env``) point at real servers instead. ``PLUGIN_FOLDER``
+names a folder with agents of your own (docs/agent_development_guide.md); without it, that of the examples is taken.
 """
 
 from __future__ import annotations  # so that an older Python is told which one is needed
@@ -80,9 +81,11 @@ def development_settings(*, once: bool) -> Settings:
         "LOG_FORMAT": "console",
         "COMMUNICATION_PROTOCOL": given.get("COMM_PROTOCOL", bus),
         "DATA_FOLDER": str(ROOT / "examples" / "data"),
+        "PLUGIN_FOLDER": str(ROOT / "examples" / "plugins" / "folder"),
     }
     os.environ.update({**defaults, **given})
-    os.environ["DATA_FOLDER"] = str(Path(os.environ["DATA_FOLDER"]).resolve())
+    for folder in ("DATA_FOLDER", "PLUGIN_FOLDER"):  # the services run in a folder of their own
+        os.environ[folder] = str(Path(os.environ[folder]).resolve())
     if os.environ["API_PORT"] == "0":
         os.environ["API_PORT"] = str(free_port())
     return load_settings()

@@ -1,6 +1,7 @@
 """``python -m services [NAME ...]``: run the named services, each FastStream's way, in this process; no name = all.
 
 ``python -m services asyncapi [-o FILE]`` writes the AsyncAPI 3 document instead.
+``python -m services new-agent NAME [--folder DIR]`` writes a package with an agent type of your own to start from.
 """
 
 import argparse
@@ -21,8 +22,14 @@ def main(arguments: list[str]) -> int:
         from services.runtime.asyncapi import main as write_asyncapi
 
         return write_asyncapi(arguments[1:])
+    if arguments[:1] == ["new-agent"]:
+        from services.plugin_agent.new_agent import main as write_agent
+
+        return write_agent(arguments[1:])
     names = service_names()
-    parser = argparse.ArgumentParser(prog="python -m services", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m services", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", nargs="*", help=f"one or more of: {', '.join(names)}; none = all in one process")
     wanted = parser.parse_args(arguments).name or names
     unknown = [name for name in wanted if name not in names]

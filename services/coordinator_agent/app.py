@@ -1,6 +1,12 @@
-"""The coordinator agent brings together what several agents say.
+"""The coordinator agent: several agents or several answers, and one result.
 
-It takes work from its type's queue, its quarantine and its named agents' queues.
+It takes work and mail from its type's queue, its quarantine and its instances' queues, as every agent host does. What
+it does with them:
+
+- ``aggregate`` (aggregation, merging) and ``vote`` (ballots, tallies, voting): from their inputs alone;
+- ``contract_net`` (bidding decides) and ``consensus`` (agreement counts): it asks other agents (peers), in the messages
+  of ``services.runtime.negotiation_messages``;
+- ``delegate`` (delegation): it starts another workflow and asks the orchestrator how that stands.
 """
 
 from faststream import FastStream

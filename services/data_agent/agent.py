@@ -32,10 +32,13 @@ class DataAgent(BaseAgent):
     """
 
     agent_type: ClassVar[str] = "data_agent"
+    config_model: ClassVar[type[BaseModel] | None] = DataAgentConfig
+    # Or whoever may create agents could read any folder, and take as much of the machine as there is.
+    fixed_config: ClassVar[frozenset[str]] = frozenset({"data_folder", "memory_limit_mb", "threads", "workers"})
 
     def __init__(self, agent_id: str, config: Mapping[str, Any] | None = None) -> None:
         super().__init__(agent_id, config)
-        self._workers = Workers(DataAgentConfig.model_validate(self.config))
+        self._workers = Workers(self.settings)
 
     async def on_start(self) -> None:
         self._workers.open()

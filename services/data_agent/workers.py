@@ -14,6 +14,7 @@ from services.data_agent.config import DataAgentConfig
 from services.data_agent.faults import ENGINE_FAULT, MEMORY_LIMIT, timed_out
 from services.data_agent.frames import read_frame, write_frame
 from services.runtime.capability import CapabilityError
+from services.runtime.step_context import current_step
 
 # A worker interrupts late work itself and answers; only one that cannot is killed.
 GRACE_SECONDS = 2.0
@@ -67,6 +68,7 @@ class Workers:
 
         Raises:
             CapabilityError: the job's own; ``QueryTimeout``; ``WorkerDied``, if its process ended under it.
+            WorkCancelled: the step it was for is cancelled; its process was ended at once.
         """
         limit = min(time_limit or self._config.time_limit_seconds, self._config.time_limit_seconds)
         try:
@@ -75,9 +77,12 @@ class Workers:
             raise CapabilityError("the request is nested too deeply", code="NestedTooDeep") from None
         except ValueError as unwritable:  # an integer of more digits than Python writes out
             raise CapabilityError(f"the request cannot be sent on: {unwritable}", code="InvalidInputs") from unwritable
-        with self._worker() as worker:
+        step = current_step()
+        with self._worker() as worker, step.when_cancelled(worker.kill) if step else contextlib.nullcontext():
             reply = worker.ask(frame, limit + GRACE_SECONDS)
             if reply is None:
+                if step is not None:
+                    step.raise_if_cancelled()
                 raise timed_out(limit) if worker.killed_late else _died(name, worker)
             error = reply.get("error")
             trusted = error is None or error["code"] not in _ENDS_WORKER
@@ -92,6 +97,8 @@ class Workers:
     def _worker(self) -> Iterator["_Worker"]:
         """A worker for one job. It goes back to the pool only if the job left it healthy."""
         with self._places:
+            if (step := current_step()) is not None:
+                step.raise_if_cancelled()
             with self._lock:
                 if self._closed:
                     raise CapabilityError("the agent has stopped", code="AgentStopped", retryable=True)
@@ -185,9 +192,13 @@ class _Worker:
         reply: dict[str, Any] | None = None if body is None else json.loads(body)
         return reply
 
+    def kill(self) -> None:
+        """End it in the middle of its job. From another thread; does not wait."""
+        self._process.kill()
+
     def _kill_late(self) -> None:
         self.killed_late = True
-        self._process.kill()
+        self.kill()
 
 
 def _died(job: str, worker: _Worker) -> CapabilityError:

@@ -27,7 +27,7 @@ class DecisionAgent(BaseAgent):
 
     def __init__(self, agent_id: str, config: Mapping[str, Any] | None = None) -> None:
         super().__init__(agent_id, config)
-        self._defaults = read_configuration(self.config)
+        self._defaults = read_configuration(self.own_config)
 
     @capability("make_decision")
     def make_decision(self, request: MakeDecision) -> Decision:

@@ -21,7 +21,21 @@ from pydantic.json_schema import models_json_schema
 from contracts import topology
 from contracts.execution import ExecutionsAdvanced
 from contracts.workflow import WorkflowDefinition
-from services.edge import correlation, events, executions, openapi, problems, starting, system, workflows
+from services.edge import (
+    agent_types,
+    agents,
+    correlation,
+    dead_letters,
+    events,
+    executions,
+    messages,
+    openapi,
+    problems,
+    starting,
+    system,
+    workflows,
+)
+from services.edge.agent_models import NewAgent, NewBroadcast, NewMessage
 from services.edge.commands import Commands
 from services.edge.dependencies import Edge
 from services.edge.gate import Gate
@@ -30,11 +44,12 @@ from services.edge.models import Cancel, ExecuteDefinition, ExecuteWorkflow
 from services.edge.outline import Outlines
 from services.edge.pressure import Pressure
 from services.edge.server import Server
+from services.edge.waiting import Waiting
 from services.runtime.bus.base import Bus
 from services.runtime.bus.open import open_bus
 from services.runtime.logs import configure_logging
 from services.runtime.requests import Requests
-from services.runtime.service import Route, Service
+from services.runtime.service import Outbox, Route, Service
 from services.runtime.settings import Settings, load_settings
 from services.runtime.store.base import Store
 from services.runtime.store.open import open_store
@@ -65,15 +80,22 @@ def create_application(settings: Settings, store: Store, bus: Bus) -> FastAPI:
         title="Conclave",
         version="1",
         summary="Decision workflows over a message broker.",
-        description="Store workflow definitions, start executions of them, and follow them. Errors are RFC 9457"
-        " problem documents. `/asyncapi` shows the messages that do the same straight on the broker.",
+        description="Store workflow definitions, start executions of them, and follow them; create agents and send them"
+        " messages. Errors are RFC 9457 problem documents. `/asyncapi` shows the messages that do the same straight on"
+        " the broker.",
         lifespan=_lifespan(service),
     )
-    app.state.edge = Edge(settings, store, bus, Commands(bus, requests, pressure), live, Outlines(store), pressure)
+    commands = Commands(bus, requests, Outbox(bus, NAME), pressure)
+    app.state.edge = Edge(settings, store, bus, commands, live, Outlines(store), pressure, Waiting(pressure))
 
     app.include_router(workflows.router, prefix=PREFIX)
     app.include_router(executions.router, prefix=PREFIX)
     app.include_router(events.router, prefix=PREFIX)
+    # In this order: what stands under /agents itself comes before /agents/{agent_id}.
+    app.include_router(agent_types.router, prefix=PREFIX)
+    app.include_router(messages.router, prefix=PREFIX)
+    app.include_router(agents.router, prefix=PREFIX)
+    app.include_router(dead_letters.router, prefix=PREFIX)
     app.include_router(system.router)
 
     problems.install(app)
@@ -86,10 +108,16 @@ def create_application(settings: Settings, store: Store, bus: Bus) -> FastAPI:
 def build(settings: Settings, bus: Bus, store: Store | None = None) -> Server:
     """The edge as something to start and stop: an HTTP server with the application in it."""
     app = create_application(settings, store or open_store(settings), bus)
+    edge: Edge = app.state.edge
+
+    def let_nobody_wait() -> None:
+        edge.live.end_streams()
+        edge.waiting.end()
+
     return Server(
         NAME,
         app,
-        app.state.edge.live.end_streams,
+        let_nobody_wait,
         host=settings.api_host,
         port=settings.api_port,
         shutdown_timeout=settings.shutdown_timeout,
@@ -150,7 +178,15 @@ def _add_middleware(app: FastAPI, settings: Settings, pressure: Pressure) -> Non
 
 def _schemas() -> dict[str, Any]:
     """The schemas of what the routers read themselves: bodies in JSON or YAML."""
-    models: list[type[BaseModel]] = [WorkflowDefinition, ExecuteWorkflow, ExecuteDefinition, Cancel]
+    models: list[type[BaseModel]] = [
+        WorkflowDefinition,
+        ExecuteWorkflow,
+        ExecuteDefinition,
+        Cancel,
+        NewAgent,
+        NewMessage,
+        NewBroadcast,
+    ]
     _, document = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )

@@ -1,7 +1,8 @@
-"""Commands to the rest of the system: sent over the bus, answered within two seconds or not at all."""
+"""Commands to the rest of the system: sent over the bus, answered in a set time or not at all."""
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -14,6 +15,7 @@ from services.edge.problems import Problem, refused, unavailable
 from services.runtime.bus.base import Bus, BusUnavailable, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.requests import ReplyTimeout, Requests
+from services.runtime.service import Outbox
 
 log = structlog.get_logger(__name__)
 
@@ -22,16 +24,37 @@ A = TypeVar("A", bound=Message)
 REPLY_SECONDS = 1.8
 
 
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """Who takes a command: what problems call it, what they say where it is not there (``absent``), and how long it may
+    take to answer. ``paces``: how fast it answers says how much this edge can have in hand."""
+
+    name: str
+    absent: str
+    seconds: float = REPLY_SECONDS
+    paces: bool = False
+
+
+def service(name: str, *, seconds: float = REPLY_SECONDS, paces: bool = False) -> Taker:
+    absent = f"no {name} has ever been connected to the broker; nothing was sent"
+    return Taker(f"the {name}", absent, seconds, paces)
+
+
+ORCHESTRATOR = service("orchestrator", paces=True)
+
+
+class Unanswered(Problem):
+    """No answer came in time. Whether the command took effect is unknown."""
+
+
 class Commands:
     """Sends a command and gives its answer, or the problem that stands in its way."""
 
-    def __init__(
-        self, bus: Bus, requests: Requests, pressure: Pressure, *, reply_seconds: float = REPLY_SECONDS
-    ) -> None:
+    def __init__(self, bus: Bus, requests: Requests, outbox: Outbox, pressure: Pressure) -> None:
         self._bus = bus
         self._requests = requests
+        self._outbox = outbox
         self._pressure = pressure
-        self._reply_seconds = reply_seconds
 
     async def ask(
         self,
@@ -42,6 +65,8 @@ class Commands:
         members: Mapping[str, Any],
         repeating: str,
         to: Address | None = None,
+        of: Taker = ORCHESTRATOR,
+        message_id: str = "",
     ) -> A:
         """Send ``command``, to its own address if not ``to`` another, and return its ``answer``.
 
@@ -49,35 +74,67 @@ class Commands:
         it again would do, where it is unknown whether it took effect.
 
         Raises:
-            Problem: refused, or 503 because the broker is away, nobody has ever taken such commands, or no answer
-                came in time.
+            Unanswered: 503, no answer came in time.
+            Problem: refused, or 503 because the broker is away or nobody has ever taken such commands.
         """
-        if not self._bus.connected:
-            raise unavailable("the message broker is away; nothing was sent", **members)
+        outgoing = Outgoing(command, to=to, correlation_id=correlation_id, message_id=message_id)
+        self._require_broker(members)
         began = time.monotonic()
         try:
-            reply = await self._requests.ask(
-                Outgoing(command, to=to, correlation_id=correlation_id), timeout=self._reply_seconds
-            )
-        except UnroutableMessage:
-            what = "no orchestrator has ever been connected to the broker; nothing was sent"
-            raise unavailable(what, **members) from None
-        except BusUnavailable as error:
-            log.warning("broker unavailable", command=command.TYPE, error=str(error))
-            raise unavailable(f"the message broker is away: {_perhaps(repeating)}", **members) from None
+            reply = await self._requests.ask(outgoing, timeout=of.seconds)
+        except (UnroutableMessage, BusUnavailable) as error:
+            raise _not_sent(error, command, of, members, repeating) from None
         except ReplyTimeout:
-            self._pressure.unanswered()
-            what = f"no answer from the orchestrator within {self._reply_seconds:g} s: {_perhaps(repeating)}"
-            raise unavailable(what, **members) from None
-        self._pressure.answered(time.monotonic() - began)
+            if of.paces:
+                self._pressure.unanswered()
+            what = f"no answer from {of.name} within {of.seconds:g} s: {_perhaps(repeating)}"
+            raise Unanswered("unavailable", what, members=members) from None
+        if of.paces:
+            self._pressure.answered(time.monotonic() - began)
         if isinstance(reply, Refused):
-            raise self._problem(reply)
+            raise self._problem(reply, of)
         if not isinstance(reply, answer):
             raise TypeError(f"{command.TYPE} was answered with {reply.TYPE}, not {answer.TYPE}")
         return reply
 
-    def _problem(self, reply: Refused) -> Problem:
-        return self._pressure.no_room(reply.retry_after) if reply.code == "overloaded" else refused(reply)
+    async def send(
+        self,
+        message: Message,
+        *,
+        correlation_id: str,
+        members: Mapping[str, Any],
+        repeating: str,
+        to: Taker,
+        message_id: str,
+    ) -> None:
+        """Send a message that nobody here waits for the answer of; return once the broker has it.
+
+        Raises:
+            Problem: 503 because the broker is away or no queue takes the message.
+        """
+        self._require_broker(members)
+        try:
+            await self._outbox.send([Outgoing(message, correlation_id=correlation_id, message_id=message_id)])
+        except (UnroutableMessage, BusUnavailable) as error:
+            raise _not_sent(error, message, to, members, repeating) from None
+
+    def _require_broker(self, members: Mapping[str, Any]) -> None:
+        if not self._bus.connected:
+            raise unavailable("the message broker is away; nothing was sent", **members)
+
+    def _problem(self, reply: Refused, of: Taker) -> Problem:
+        if reply.code == "overloaded" and of.paces:
+            return self._pressure.no_room(reply.retry_after)
+        return refused(reply)
+
+
+def _not_sent(
+    error: UnroutableMessage | BusUnavailable, message: Message, to: Taker, members: Mapping[str, Any], repeating: str
+) -> Problem:
+    if isinstance(error, UnroutableMessage):
+        return unavailable(to.absent, **members)
+    log.warning("broker unavailable", command=message.TYPE, error=str(error))
+    return unavailable(f"the message broker is away: {_perhaps(repeating)}", **members)
 
 
 def _perhaps(repeating: str) -> str:

@@ -13,6 +13,7 @@ from services.edge.live import LiveFeed
 from services.edge.outline import Outlines
 from services.edge.pressure import Pressure
 from services.edge.problems import Problem
+from services.edge.waiting import Waiting
 from services.runtime.bus.base import Bus
 from services.runtime.settings import Settings
 from services.runtime.store.base import Store
@@ -31,6 +32,7 @@ class Edge:
     live: LiveFeed
     outlines: Outlines
     pressure: Pressure
+    waiting: Waiting
 
 
 # Async although nothing is awaited: the framework runs plain functions in a thread, which costs more than they do.
@@ -57,7 +59,8 @@ async def idempotency_key(
         Header(
             alias="Idempotency-Key",
             description="Makes repeating this request safe: the same key with the same body is the same execution,"
-            " with another body it is refused (422). 1 to 255 printable ASCII characters.",
+            " agent or message. With another body it is refused (422), where that can be told. 1 to 255 printable ASCII"
+            " characters.",
             examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
         ),
     ] = None,
@@ -80,12 +83,17 @@ async def idempotency_key(
 
 
 def execution_id_for(client: str, key: str | None) -> str:
-    """The id of the execution that a request starts: made of client and key, so that a repeated request names the
-    same execution whichever edge it reaches, or new where there is no key."""
+    """The id of the execution that a request starts."""
+    return id_for("exec", key, client)
+
+
+def id_for(kind: str, key: str | None, *whose: str) -> str:
+    """An id for what a request makes: of its key and ``whose`` that is, so that a repeated request names the same thing
+    whichever edge it reaches, or new where there is no key."""
     if key is None:
-        return f"exec-{uuid.uuid4().hex}"
-    digest = hashlib.sha256(b"\0".join((client.encode(), key.encode()))).hexdigest()
-    return f"exec-{digest[:32]}"
+        return f"{kind}-{uuid.uuid4().hex}"
+    digest = hashlib.sha256(b"\0".join(part.encode() for part in (*whose, key))).hexdigest()
+    return f"{kind}-{digest[:32]}"
 
 
 def href_of(request: Request, route: str, **parameters: str) -> str:
@@ -100,3 +108,5 @@ CorrelationId = Annotated[str, Depends(correlation_id_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 ExecutionId = Annotated[str, Path(pattern=EXECUTION_ID_PATTERN, examples=["exec-2f1c5b7d9a3e4f60a1b2c3d4e5f60718"])]
 WorkflowId = Annotated[str, Path(min_length=1, max_length=200, examples=["wf-test"])]
+AgentId = Annotated[str, Path(min_length=1, max_length=200, examples=["chooser"])]
+DeadLetterId = Annotated[str, Path(min_length=1, max_length=400, examples=["8a6f2f0c5d6e4c0f9e5b1f7a3c2d4e6f"])]

@@ -6,6 +6,7 @@ WORKFLOW_ID = "wf-test"
 EXECUTION_ID = "exec-2f1c5b7d9a3e4f60a1b2c3d4e5f60718"
 CURSOR = "eyJhdCI6MTc2OTg1MTgwMC4wfQ"
 STARTED_AT = "2026-01-31T09:30:00.000000Z"
+PROGRESS_AT = "2026-01-31T09:30:00.050000Z"
 ENDED_AT = "2026-01-31T09:30:00.180000Z"
 DEFINITION_HASH = "5f0c6d2b8e1a4c7f9b3d6e8a0c2f4b6d8e0a2c4f6b8d0e2a4c6f8b0d2e4a6c8f"
 
@@ -87,6 +88,7 @@ def _step(agent_type: str, action: str, output: Any) -> dict[str, Any]:
         "ended_at": "2026-01-31T09:30:00.090000Z",
         "duration_seconds": 0.08,
         "next_attempt_at": None,
+        "progress": None,
     }
 
 
@@ -150,6 +152,11 @@ id: 1.0
 event: step_dispatched
 data: {{"execution_id":"{EXECUTION_ID}","n":1,"at":"{STARTED_AT}","kind":"step_dispatched","step":"step1","attempt":1}}
 id: 1.1
+
+event: step_progressed
+data: {{"execution_id":"{EXECUTION_ID}","n":2,"at":"{PROGRESS_AT}","kind":"step_progressed","step":"step1","attempt":1,\
+"fraction":0.5,"note":"2 of 4 files"}}
+id: 2.0
 """
 
 PROBLEMS: dict[int, dict[str, Any]] = {

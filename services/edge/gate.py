@@ -12,6 +12,7 @@ from services.edge.problems import Problem
 
 BODY_SECONDS: Final = 30.0
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_STATE: Final = "body_in_hand"
 
 
 class Gate:
@@ -34,10 +35,17 @@ class Gate:
             await answer(scope, receive, send)
             return
         body = _Body(receive, self._pressure, self._body_seconds)
+        scope.setdefault("state", {})[_STATE] = body
         try:
             await self._app(scope, body.receive, send)
         finally:
             self._pressure.leave(body.size)
+
+
+def bytes_of(request: Request) -> int:
+    """How many bytes of this request's body came through the gate so far."""
+    body: _Body | None = getattr(request.state, _STATE, None)
+    return 0 if body is None else body.size
 
 
 class _Body:

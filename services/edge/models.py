@@ -98,6 +98,15 @@ class LargeValue(View):
     href: str | None = Field(description="Where it is.")
 
 
+class StepProgressView(View):
+    """What the agent at work last said of how far it is."""
+
+    fraction: float = Field(description="From 0 to 1.")
+    note: str
+    at: datetime
+    agent_id: str
+
+
 class StepView(View):
     status: StepStatus
     agent_type: str | None
@@ -114,6 +123,9 @@ class StepView(View):
     ended_at: datetime | None = None
     duration_seconds: float | None = Field(default=None, description="From the latest attempt's begin to its end.")
     next_attempt_at: datetime | None = Field(default=None, description="Of a step that waits for its next attempt.")
+    progress: StepProgressView | None = Field(
+        default=None, description="Of a running step whose agent has said how far it is."
+    )
 
 
 class ExecutionView(ExecutionSummary):

@@ -1,13 +1,15 @@
 """What the OpenAPI document says beyond the routes' own types: examples, bodies in JSON or YAML, and problems."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
-from services.edge import examples
+from services.edge.examples import DEFINITION, DEFINITION_YAML
+from services.edge.examples import PROBLEMS as EXAMPLES
 from services.edge.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -44,9 +46,18 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 _OF_THE_REQUEST = {"instance": "/api/v1/...", "correlation_id": "b7c1e0"}
 
 
-def ok(example: Any, *, status: int = 200, description: str = "OK", headers: dict[str, str] | None = None) -> Responses:
-    """A success with an example and, by name, descriptions of its headers."""
+def ok(
+    example: Any,
+    *,
+    status: int = 200,
+    description: str = "OK",
+    headers: dict[str, str] | None = None,
+    model: type[BaseModel] | None = None,
+) -> Responses:
+    """A success with an example and, by name, descriptions of its headers; ``model`` if not the route's own."""
     response: dict[str, Any] = {"description": description, "content": {"application/json": {"example": example}}}
+    if model is not None:
+        response["model"] = model
     if headers:
         response["headers"] = {
             name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
@@ -54,15 +65,16 @@ def ok(example: Any, *, status: int = 200, description: str = "OK", headers: dic
     return {status: response}
 
 
-def problems(*statuses: int) -> Responses:
-    """The problems that a route may answer with."""
+def problems(*statuses: int, examples: Mapping[int, dict[str, Any]] = EXAMPLES) -> Responses:
+    """The problems that a route may answer with, each with its example: of ``examples``, or one that fits any route."""
+    shown = {**EXAMPLES, **examples}
     return {
         status: {
             "description": HTTPStatus(status).phrase,
             "content": {
                 MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/Problem"},
-                    "example": {**examples.PROBLEMS[status], **_OF_THE_REQUEST},
+                    "example": {**shown[status], **_OF_THE_REQUEST},
                 }
             },
         }
@@ -77,10 +89,10 @@ def definition_body() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": schema, "examples": {"two steps": {"value": examples.DEFINITION}}},
+                "application/json": {"schema": schema, "examples": {"two steps": {"value": DEFINITION}}},
                 "application/yaml": {
                     "schema": schema,
-                    "examples": {"dependencies at the top": {"value": examples.DEFINITION_YAML}},
+                    "examples": {"dependencies at the top": {"value": DEFINITION_YAML}},
                 },
             },
         }

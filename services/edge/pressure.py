@@ -1,11 +1,13 @@
 """How much this edge takes on, and what it says when that is less than what is asked.
 
 Three bounds, each before any work is done for a request: commands in hand, bytes of their bodies, and starts for which
-the orchestrator has just said that there is no room.
+the orchestrator has just said that there is no room. Requests that only wait for an agent are counted apart from
+commands in hand, so that slow agents do not keep executions from being started.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from services.edge.problems import Problem
@@ -29,6 +31,8 @@ class Pressure:
     def __init__(self, most: int, *, body_bytes: int = BODY_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
         self.in_hand = 0
         self.bytes_in_hand = 0
+        self.waiting = 0
+        self.bytes_waiting = 0
         self._most = most
         self._body_bytes = body_bytes
         self._clock = clock
@@ -78,6 +82,31 @@ class Pressure:
 
     def unanswered(self) -> None:
         self._shrink()
+
+    # ---- waiting for agents
+
+    @contextmanager
+    def waiting_with(self, size: int) -> Iterator[None]:
+        """A command in hand, with ``size`` bytes of body, only waits here: meanwhile its place is free for others. How
+        long it takes says nothing about what this edge can do.
+
+        Raises:
+            Problem: as many wait already as may be in hand.
+        """
+        if self.waiting >= self._most or self.bytes_waiting + size > self._body_bytes:
+            text = f"{self.waiting} requests wait for agents, which is as many as may be; nothing was sent"
+            raise Problem("overloaded", text)
+        self._move_to_waiting(1, size)
+        try:
+            yield
+        finally:
+            self._move_to_waiting(-1, -size)
+
+    def _move_to_waiting(self, count: int, size: int) -> None:
+        self.waiting += count
+        self.bytes_waiting += size
+        self.in_hand -= count
+        self.bytes_in_hand -= size
 
     # ---- starts
 

@@ -29,13 +29,16 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "not-found": (404, "No such thing"),
     "conflict": (409, "In conflict with what is stored"),
     "already-exists": (409, "The id is taken"),
+    "limit-reached": (409, "There are as many as may be"),
     "too-slow": (408, "The body did not come in time"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body's content type is not one of those read here"),
     "invalid": (422, "The request was read and is not valid"),
     "idempotency-key-reused": (422, "The Idempotency-Key was used with another request"),
+    "agent-failed": (422, "The agent could not answer"),
     "unavailable": (503, "Something that this answer needs is away"),
     "overloaded": (503, "More is asked than can be done now"),
+    "no-reply": (504, "The agent did not answer in time"),
 }
 
 _REFUSALS = {
@@ -43,6 +46,8 @@ _REFUSALS = {
     "not_found": "not-found",
     "conflict": "conflict",
     "already_exists": "already-exists",
+    "limit_reached": "limit-reached",
+    "unavailable": "unavailable",
     "overloaded": "overloaded",
 }
 
@@ -69,6 +74,11 @@ class Problem(Exception):
         listed = list(errors)
         if listed:
             self.members["errors"] = listed
+
+    def below(self, part: str) -> "Problem":
+        """The same with the path of each fault below ``part`` of the request."""
+        listed = [{**error, "path": f"{part}.{error['path']}"} for error in self.members.get("errors", ())]
+        return Problem(self.kind, self.detail, errors=listed, members=self.members, retry_after=self.retry_after)
 
     @property
     def headers(self) -> dict[str, str]:

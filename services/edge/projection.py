@@ -17,11 +17,20 @@ from contracts.history import (
     StepDispatched,
     StepError,
     StepFailed,
+    StepProgressed,
     StepSkipped,
     StepStatus,
     StepSucceeded,
 )
-from services.edge.models import ExecutionView, HistoryEntry, HistoryEvent, LargeValue, StepView, utc
+from services.edge.models import (
+    ExecutionView,
+    HistoryEntry,
+    HistoryEvent,
+    LargeValue,
+    StepProgressView,
+    StepView,
+    utc,
+)
 from services.edge.outline import Outline
 
 
@@ -39,6 +48,7 @@ class _Step:
     started_at: float | None = None
     ended_at: float | None = None
     retry_at: float | None = None
+    progress: StepProgressed | None = None
 
 
 class _Execution:
@@ -81,9 +91,16 @@ def show_entry(entry: LogEntry) -> HistoryEntry:
 def show_events(entry: LogEntry) -> list[HistoryEvent]:
     """The entry's events, each with the id of the message that it follows from."""
     return [
-        HistoryEvent.model_validate({**event.model_dump(), "cause": entry.applied[event.cause]})
-        for event in entry.events
+        HistoryEvent.model_validate({**_fields(event), "cause": entry.applied[event.cause]}) for event in entry.events
     ]
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    fields = event.model_dump()
+    if isinstance(event, StepProgressed):
+        # Beside the entry's own ``at`` it would be taken for it.
+        fields["reported_at"] = fields.pop("at")
+    return fields
 
 
 def large_values(view: ExecutionView) -> set[str]:
@@ -129,10 +146,15 @@ def _dispatched(execution: _Execution, event: StepDispatched, at: float) -> None
     step.status = StepStatus.RUNNING
     step.attempts = event.attempt
     step.retry_at = None
+    step.progress = None
     step.started_at = None
     step.ended_at = None
     if step.dispatched_at is None:
         step.dispatched_at = at
+
+
+def _progressed(execution: _Execution, event: StepProgressed, at: float) -> None:
+    execution.step(event.step).progress = event
 
 
 def _attempt_failed(execution: _Execution, event: AttemptFailed, at: float) -> None:
@@ -184,6 +206,7 @@ _FOLDS: dict[type[Event], Callable[[_Execution, Any, float], None]] = {
     ExecutionStarted: _execution_started,
     ExecutionEnded: _execution_ended,
     StepDispatched: _dispatched,
+    StepProgressed: _progressed,
     AttemptFailed: _attempt_failed,
     StepSucceeded: _succeeded,
     StepFailed: _failed,
@@ -247,7 +270,15 @@ def _step_view(step_id: str, step: _Step, outline: Outline, href: str) -> StepVi
         ended_at=_time(step.ended_at),
         duration_seconds=(step.ended_at or 0.0) - (step.started_at or 0.0) if timed else None,
         next_attempt_at=_time(step.retry_at),
+        progress=_progress(step),
     )
+
+
+def _progress(step: _Step) -> StepProgressView | None:
+    said = step.progress
+    if said is None or step.status is not StepStatus.RUNNING:
+        return None
+    return StepProgressView(fraction=said.fraction, note=said.note, at=utc(said.at), agent_id=said.agent_id)
 
 
 def _time(epoch_seconds: float | None) -> Any:

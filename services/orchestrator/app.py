@@ -3,8 +3,16 @@
 from faststream import FastStream
 
 from contracts import topology
-from contracts.agents import AgentMail
-from contracts.execution import CancelExecution, RunSteps, StartExecution, StepResults, WakeExecutions
+from contracts.execution import (
+    CancelExecution,
+    DescribeExecution,
+    RunSteps,
+    StartExecution,
+    StepResults,
+    StepsProgressed,
+    WakeExecutions,
+)
+from contracts.registry import AgentMail
 from contracts.workflow import CreateWorkflow, DeleteWorkflow
 from services.orchestrator import crashed
 from services.orchestrator.admission import Admission, Known
@@ -12,6 +20,7 @@ from services.orchestrator.affinity import Affinity
 from services.orchestrator.catalogue import Catalogue
 from services.orchestrator.committer import Committer
 from services.orchestrator.definitions import Definitions
+from services.orchestrator.describing import Describing
 from services.orchestrator.engine import Limits
 from services.orchestrator.intake import Intake
 from services.orchestrator.outgoing import BatchSizes
@@ -49,14 +58,22 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
 
     commands = Route(
         topology.orchestrator_commands(),
-        handlers={CreateWorkflow: workflows.create, DeleteWorkflow: workflows.delete},
+        handlers={
+            CreateWorkflow: workflows.create,
+            DeleteWorkflow: workflows.delete,
+            DescribeExecution: Describing(store, definitions).describe,
+        },
         intakes={StartExecution: intake.start, CancelExecution: intake.cancel},
         prefetch=500,
     )
     # Of those that wait, only as many as are prefetched are in memory.
     starts = Route(topology.orchestrator_starts(), intakes={StartExecution: intake.start}, prefetch=100)
     shards = [
-        Route(queue, intakes={StepResults: intake.results, WakeExecutions: intake.wake}, prefetch=200)
+        Route(
+            queue,
+            intakes={StepResults: intake.results, StepsProgressed: intake.progress, WakeExecutions: intake.wake},
+            prefetch=200,
+        )
         for queue in topology.orchestrator_shards()
     ]
     quarantine = Route(

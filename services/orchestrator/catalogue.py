@@ -1,13 +1,16 @@
-"""The catalogue of agent types, as the registry has written it down."""
+"""The catalogue of agent types and agents, as the registry has written it down."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from contracts.agents import AgentDescriptor
-from services.runtime.store.base import Store
+from contracts.registry import AgentFilter
+from services.runtime.agent_types import known_types
+from services.runtime.definitions.lint import NamedAgents
+from services.runtime.store.base import Page, Store
 
-KNOWN_FOR = 24 * 3600.0  # seconds after its last word that a type still counts as known: its work would wait
 _REREAD_AFTER = 2.0
+_SHOWN = 10  # agents of a type that a fault lists
 
 
 class Catalogue:
@@ -23,8 +26,17 @@ class Catalogue:
         """Descriptors by agent type; of several hosts of a type, what the latest said."""
         now = self._clock()
         if fresh or now - self._read_at > _REREAD_AFTER:
-            hosts = await self._store.list_agent_hosts(now - KNOWN_FOR)
-            hosts.sort(key=lambda host: host.seen_at)
-            self._agents = {host.announced.descriptor.agent_type: host.announced.descriptor for host in hosts}
+            self._agents = known_types(await self._store.list_hosts(), now)
             self._read_at = now
         return self._agents
+
+    async def named(self, agent_ids: Collection[str], *, others_of: Collection[str] = ()) -> NamedAgents:
+        """Those of ``agent_ids`` that are registered, and some agents of each of the types ``others_of``. Always
+        read from the store: an agent may have been created a moment ago."""
+        types = await self._types_of(AgentFilter(agent_ids=tuple(agent_ids)), len(agent_ids)) if agent_ids else {}
+        others = {kind: tuple(await self._types_of(AgentFilter(agent_type=kind), _SHOWN)) for kind in others_of}
+        return NamedAgents(types, others)
+
+    async def _types_of(self, filter: AgentFilter, limit: int) -> dict[str, str]:
+        found, _ = await self._store.list_agents(filter, Page(limit))
+        return {agent.agent_id: agent.agent_type for agent in found}

@@ -20,7 +20,7 @@ from contracts.history import LogEntry, StepError
 from services.orchestrator.affinity import Affinity
 from services.orchestrator.engine import Decision, UnknownExecution, advance
 from services.orchestrator.mailbox import Item, Mailbox, Outcome
-from services.orchestrator.outgoing import BatchSizes, ending, run_messages
+from services.orchestrator.outgoing import BatchSizes, cancel_messages, ending, given_up, run_messages
 from services.orchestrator.payloads import INLINE_LIMIT, set_apart
 from services.orchestrator.progress import Progress
 from services.orchestrator.states import Held, States
@@ -263,6 +263,7 @@ class Committer:
             work.held.header = (work.header.status, work.header.wake_at)
         if work.ended:
             work.ending = Outgoing(ending(state), correlation_id=state.correlation_id)
+            work.given_up = given_up(state)
 
     def _drop(self, lost: list[Work]) -> None:
         """Another replica was first (or the answer was lost): what was folded here never happened."""
@@ -315,6 +316,7 @@ class Committer:
             Outgoing(run, correlation_id=_shared(run.commands)) for run in run_messages(commands.values(), self._sizes)
         ]
         endings: list[Outgoing[Any]] = [work.ending for work in works if work.ending is not None]
+        endings += map(Outgoing, cancel_messages(work.given_up for work in works if work.given_up))
         anyone = [run for run in runs if run.message.agent_id is None]
         named = [run for run in runs if run.message.agent_id is not None]
         try:

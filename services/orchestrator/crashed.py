@@ -5,8 +5,8 @@ from typing import Any
 
 import structlog
 
-from contracts.agents import AgentMail
 from contracts.execution import RunSteps
+from contracts.registry import AgentMail
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Received
 

@@ -18,7 +18,7 @@ from services.runtime.store.base import Store
 
 PLANNED_STEPS = 200_000  # how many steps' plans are kept
 SMALL = 100  # steps: a larger definition is checked and planned in a thread, so that others need not wait
-_AGENT_FAULTS = frozenset({"unknown_agent_type", "unknown_action"})
+_AGENT_FAULTS = frozenset({"unknown_agent_type", "unknown_action", "unknown_agent"})
 
 
 class MissingDefinition(LookupError):
@@ -81,14 +81,17 @@ class Definitions:
         if any(fault.code in _AGENT_FAULTS for fault in faults):
             # An agent may have announced itself since the catalogue was read.
             definition, faults = await self._lint(raw, fresh=True)
-        return definition, faults
+        return None if definition is None else _without_default_agents(definition), faults
 
     async def _lint(self, raw: Mapping[str, Any], *, fresh: bool) -> tuple[WorkflowDefinition | None, list[Fault]]:
         agents = await self._catalogue.agents(fresh=fresh)
+        wanted = _named_in(raw)
+        others_of = {agent_type for _, agent_type in wanted if agent_type in agents} if fresh else ()
+        named = await self._catalogue.named({agent_id for agent_id, _ in wanted}, others_of=others_of)
         steps = raw.get("steps")
         if isinstance(steps, list) and len(steps) > SMALL:
-            return await asyncio.to_thread(lint, raw, agents)
-        return lint(raw, agents)
+            return await asyncio.to_thread(lint, raw, agents, named)
+        return lint(raw, agents, named)
 
     async def _planned(self, definition: WorkflowDefinition) -> Plan:
         if len(definition.steps) > SMALL:
@@ -101,3 +104,29 @@ class Definitions:
             self._declared.add(agent_type)
         self._plans[plan.definition_hash] = plan
         return plan
+
+
+def _named_in(raw: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The agents that steps name and the types they should be of, as far as both can be read."""
+    steps = raw.get("steps")
+    found = [
+        (step.get("agent_id"), step.get("agent_type"))
+        for step in (steps if isinstance(steps, list) else ())
+        if isinstance(step, Mapping)
+    ]
+    return {
+        (agent_id, agent_type)
+        for agent_id, agent_type in found
+        if isinstance(agent_id, str) and isinstance(agent_type, str) and agent_id != agent_type
+    }
+
+
+def _without_default_agents(definition: WorkflowDefinition) -> WorkflowDefinition:
+    """A step that names its type's default agent is for whichever agent of the type is free."""
+    if all(step.agent_id != step.agent_type for step in definition.steps):
+        return definition
+    steps = tuple(
+        step.model_copy(update={"agent_id": None}) if step.agent_id == step.agent_type else step
+        for step in definition.steps
+    )
+    return definition.model_copy(update={"steps": steps})

@@ -10,6 +10,7 @@ from contracts.execution import (
     StartExecution,
     StepResult,
     StepResults,
+    StepsProgressed,
     WakeExecutions,
 )
 from contracts.workflow import Fault, content_hash
@@ -123,6 +124,17 @@ class Intake:
         ]
         if items:
             self._mailbox.put(*items)
+        else:
+            await received.delivery.ack()
+
+    async def progress(self, received: Received[StepsProgressed]) -> None:
+        """How far the steps of one shard are."""
+        reports = received.message.reports
+        receipt = Receipt(received.delivery, len(reports))
+        if reports:
+            self._mailbox.put(
+                *(Item(report.execution_id, report, receipt, place=place) for place, report in enumerate(reports))
+            )
         else:
             await received.delivery.ack()
 

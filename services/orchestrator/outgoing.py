@@ -1,7 +1,7 @@
 """From what was decided to the messages that say so: batches of commands, and the events of an ending."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -12,6 +12,7 @@ from contracts.execution import (
     ExecutionEndedEvent,
     ExecutionFailed,
     RunSteps,
+    StepsCancelled,
 )
 from contracts.history import ExecutionStatus, StepStatus
 from services.orchestrator.engine import Command, ExecutionState
@@ -19,6 +20,7 @@ from services.orchestrator.engine import Command, ExecutionState
 WORK_PER_MESSAGE = 0.020  # seconds: long enough to hide a message's cost, short enough to share the work
 LARGEST_BATCH = 50
 BYTES_PER_MESSAGE = 4 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB; one command alone may have 8
+_CANCELLED_TOGETHER = 2_000  # ids of commands in one message
 _SMOOTHING = 0.2
 
 _ENDINGS: dict[ExecutionStatus, type[ExecutionEndedEvent]] = {
@@ -92,6 +94,31 @@ def ending(state: ExecutionState) -> ExecutionEndedEvent:
             if step.status is StepStatus.FAILED and step.error is not None
         },
     )
+
+
+def given_up(state: ExecutionState) -> dict[str, list[str]]:
+    """The commands, by agent type, that agents may be at work on though their execution was cancelled: of each step
+    that had been sent and had not ended, the latest attempt. Nothing for an execution that ended otherwise."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    if state.status is ExecutionStatus.CANCELLED:
+        for step_id, planned in state.plan.steps.items():
+            step = state.step(step_id)
+            if step.status is StepStatus.CANCELLED and step.attempt:
+                found[planned.definition.agent_type].append(f"{state.execution_id}/{step_id}/{step.attempt}")
+    return found
+
+
+def cancel_messages(given_up: Iterable[Mapping[str, Sequence[str]]]) -> list[StepsCancelled]:
+    """What hosts are told of commands that were given up: together by agent type."""
+    by_type: defaultdict[str, list[str]] = defaultdict(list)
+    for command_ids in given_up:
+        for agent_type, some in command_ids.items():
+            by_type[agent_type] += some
+    return [
+        StepsCancelled(agent_type=agent_type, command_ids=tuple(ids[start : start + _CANCELLED_TOGETHER]))
+        for agent_type, ids in by_type.items()
+        for start in range(0, len(ids), _CANCELLED_TOGETHER)
+    ]
 
 
 def _portions(commands: Iterable[Command], most: int) -> list[list[Command]]:

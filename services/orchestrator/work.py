@@ -1,5 +1,6 @@
 """One batch on its way through the committer: what each execution's part of it is, and what follows from that."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,8 @@ from services.runtime.envelope_codec import Outgoing
 @dataclass(slots=True)
 class Work:
     """One execution's part of a batch. In ``entry`` large values are references; they themselves are ``payloads``.
-    ``outcomes`` are of those items whose sender is told."""
+    ``outcomes`` are of those items whose sender is told; ``given_up`` are the commands, by agent type, that a cancelled
+    execution leaves with agents."""
 
     held: Held
     items: list[Item] = field(default_factory=list)
@@ -30,6 +32,7 @@ class Work:
     wake_before: float | None = None
     header: Header | None = None
     ending: Outgoing[ExecutionEndedEvent] | None = None
+    given_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -1,25 +1,66 @@
-"""The registry: writes down what agent hosts announce. Its table is one row."""
+"""The registry: which hosts there are, which agents they run, and the only one that creates and deletes agents. This is
+its table: what it listens to, and what each meets."""
 
 from faststream import FastStream
 
 from contracts import topology
-from contracts.agents import AgentAnnounced
-from services.registry.announcements import Announcements
+from contracts.hosts import AgentReleased, AgentTaken, HostAnnounced, HostHeartbeat, HostStopped
+from contracts.registry import BroadcastMail, CreateAgent, DeleteAgent, FindAgents, SweepHosts
+from services.registry.commanding import Commanding
+from services.registry.finding import Finding
+from services.registry.hearing import Hearing
+from services.registry.ledger import Ledger
+from services.registry.removing import Removing
+from services.registry.sweeping import Sweeping, Ticker
 from services.runtime.bus.base import Bus
 from services.runtime.faststream_app import configured_app
-from services.runtime.service import Route, Service
+from services.runtime.service import Outbox, Route, Service
 from services.runtime.settings import Settings
 from services.runtime.store.base import Store
 from services.runtime.store.open import open_store
 
 NAME = "registry"
+PREFETCH = 2_000  # commands that wait for a host hold up nobody behind them
+
+
+class Registry(Service):
+    """Its commands that wait for hosts go back to the queue when it stops: the next registry waits on."""
+
+    def __init__(self, bus: Bus, ledger: Ledger, route: Route, ticker: Ticker) -> None:
+        super().__init__(NAME, bus, routes=[route], resources=[ledger.store, ticker])
+        self._ledger = ledger
+
+    async def stop(self) -> None:
+        self._ledger.creators.give_up()
+        self._ledger.deleters.give_up()
+        await super().stop()
 
 
 def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
-    store = store or open_store(settings)
-    announcements = Announcements(store)
-    table = [Route(topology.registry_queue(), handlers={AgentAnnounced: announcements.record})]
-    return Service(NAME, bus, routes=table, resources=[store])
+    outbox = Outbox(bus, NAME)
+    ledger = Ledger(store or open_store(settings), outbox)
+    removing = Removing(ledger, bus, outbox)
+    commanding = Commanding(ledger, removing, bus, patience=settings.agent_timeout, most=settings.max_agents)
+    finding = Finding(ledger, outbox)
+    hearing = Hearing(ledger, removing)
+    sweeping = Sweeping(ledger, removing, settings.agent_heartbeat)
+    table = Route(
+        topology.registry_queue(),
+        handlers={
+            CreateAgent: commanding.create,
+            DeleteAgent: commanding.delete,
+            FindAgents: finding.find,
+            BroadcastMail: finding.broadcast,
+            HostAnnounced: hearing.announced,
+            HostHeartbeat: hearing.heartbeat,
+            HostStopped: hearing.stopped,
+            AgentTaken: hearing.taken,
+            AgentReleased: hearing.released,
+            SweepHosts: sweeping.sweep,
+        },
+        prefetch=PREFETCH,
+    )
+    return Registry(bus, ledger, table, Ticker(outbox, settings.agent_heartbeat))
 
 
 def app() -> FastStream:

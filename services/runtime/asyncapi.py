@@ -20,11 +20,31 @@ from faststream.specification.asyncapi.site import ASYNCAPI_CSS_DEFAULT_URL, ASY
 from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
 
 from contracts import topology
-from contracts.agents import AgentMail, AgentReply
 from contracts.catalog import MESSAGES
+from contracts.dead_letters import DeadLetterSettled, DiscardDeadLetter, ReplayDeadLetter
 from contracts.envelope import Message
-from contracts.execution import CancelAccepted, CancelExecution, ExecutionAccepted, Refused, StartExecution
+from contracts.execution import (
+    CancelAccepted,
+    CancelExecution,
+    DescribeExecution,
+    ExecutionAccepted,
+    ExecutionDescribed,
+    Refused,
+    StartExecution,
+)
 from contracts.json_schema import message_schema
+from contracts.registry import (
+    AgentCreated,
+    AgentDeleted,
+    AgentMail,
+    AgentReply,
+    AgentsFound,
+    BroadcastMail,
+    BroadcastSent,
+    CreateAgent,
+    DeleteAgent,
+    FindAgents,
+)
 from contracts.topology import Address, Exchange, Queue
 from contracts.workflow import CreateWorkflow, DeleteWorkflow, WorkflowCreated, WorkflowDeleted
 
@@ -36,7 +56,14 @@ REPLIES: Final[dict[type[Message], tuple[type[Message], ...]]] = {
     CancelExecution: (CancelAccepted, Refused),
     CreateWorkflow: (WorkflowCreated, Refused),
     DeleteWorkflow: (WorkflowDeleted, Refused),
+    DescribeExecution: (ExecutionDescribed, Refused),
+    CreateAgent: (AgentCreated, Refused),
+    DeleteAgent: (AgentDeleted, Refused),
+    FindAgents: (AgentsFound,),
+    BroadcastMail: (BroadcastSent,),
     AgentMail: (AgentReply,),
+    ReplayDeadLetter: (DeadLetterSettled, Refused),
+    DiscardDeadLetter: (DeadLetterSettled, Refused),
 }
 _ACTIONS: Final[dict[Exchange, tuple[str, ...]]] = {
     Exchange.COMMANDS: ("receive",),
@@ -48,6 +75,7 @@ _PARAMETERS: Final = {
     "agent_type": "Type of the agents that take the work, for example data_agent.",
     "agent_id": f"Id of one named agent; for work also {topology.ANY_AGENT!r}: whichever agent of the type is free.",
     "action": "The capability to run.",
+    "host_id": "Id of one agent host.",
     "reply_key": "The key that the commands carried; it chooses the orchestrator's shard.",
 }
 _BINDING_VERSION: Final = "0.3.0"
@@ -262,6 +290,8 @@ def _queues() -> tuple[Queue, ...]:
         topology.agent_quarantine_queue("{agent_type}"),
         topology.registry_queue(),
         topology.dead_letters(),
+        topology.unstorable_letters(),
+        topology.dead_letter_commands(),
     )
 
 

@@ -16,6 +16,7 @@ from contracts.agents import Capability
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__conclave_capability__"
+_WAITS = "__conclave_waits__"
 
 
 class CapabilityError(Exception):
@@ -48,6 +49,7 @@ class BoundCapability:
     call: Callable[..., Any]
     is_async: bool
     description: str
+    waits: bool = False
 
     def describe(self) -> Capability:
         return Capability(
@@ -58,15 +60,17 @@ class BoundCapability:
         )
 
 
-def capability(name: str) -> Callable[[F], F]:
+def capability(name: str, *, waits: bool = False) -> Callable[[F], F]:
     """Mark a method ``(self, request: InputModel) -> OutputModel`` as the action ``name``.
 
     An ``async def`` runs on the event loop and must not block it; a plain ``def`` runs in a worker thread,
-    which is where computation belongs.
+    which is where computation belongs. ``waits`` says that most of its time goes into waiting for other agents: it
+    takes no place of its host's AGENT_CONCURRENCY, where those it waits for may need one.
     """
 
     def mark(method: F) -> F:
         setattr(method, _MARK, name)
+        setattr(method, _WAITS, waits)
         return method
 
     return mark
@@ -94,6 +98,7 @@ def bind(name: str, method: Callable[..., Any]) -> BoundCapability:
         call=method,
         is_async=inspect.iscoroutinefunction(method),
         description=inspect.cleandoc(method.__doc__ or ""),
+        waits=bool(getattr(method, _WAITS, False)),
     )
 
 

@@ -27,7 +27,8 @@ class UnreadableMessage(Exception):
 class Outgoing(Generic[M]):
     """A message to be sent, and what its envelope should say.
 
-    ``to`` is only for replies; every other message knows its own address.
+    ``to`` is only for replies; every other message knows its own address. A message that is published again keeps its
+    ``message_id`` and ``sender`` (empty: a new id, and whoever sends it now); ``retry_count`` says how often it failed.
     """
 
     message: M
@@ -36,6 +37,8 @@ class Outgoing(Generic[M]):
     causation_id: str = ""
     reply_to: str = ""
     message_id: str = ""
+    sender: str = ""
+    retry_count: int = 0
 
 
 class _TypeOnly(BaseModel):
@@ -47,11 +50,12 @@ def encode(outgoing: Outgoing[M], sender: str) -> Frame:
     address = outgoing.to or message.address()
     envelope = wrap(
         message,
-        sender=sender,
+        sender=outgoing.sender or sender,
         receiver=address.key,
         correlation_id=outgoing.correlation_id,
         causation_id=outgoing.causation_id,
         message_id=outgoing.message_id or new_id(),
+        retry_count=outgoing.retry_count,
     )
     return Frame(
         address=address,

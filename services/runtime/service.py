@@ -11,7 +11,7 @@ from contracts import topology
 from contracts.envelope import Envelope, Message
 from contracts.execution import Refused
 from contracts.topology import Address, Queue
-from services.runtime.bus.base import Bus, BusError, Delivery, UnroutableMessage
+from services.runtime.bus.base import Bus, BusError, Delivery, Receive, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode, encode
 from services.runtime.store.base import StoreUnavailable
 
@@ -114,59 +114,14 @@ class Outbox:
             await self._bus.publish(frames)
 
 
-class Service:
-    """A service: its name, its table, and what it holds open.
+class Receiver:
+    """What becomes of a delivery: it is read, meets its handler, and is settled whatever comes of that."""
 
-    Resources start in order before the first message is taken and stop in reverse order after the last. ``declares``
-    are queues that others take from and that must be there for what this service causes.
-    """
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
 
-    def __init__(
-        self,
-        name: str,
-        bus: Bus,
-        *,
-        routes: Sequence[Route] = (),
-        resources: Sequence[Resource] = (),
-        declares: Sequence[Queue] = (),
-    ) -> None:
-        self.name = name
-        self.bus = bus
-        self.routes = tuple(routes)
-        self._resources = tuple(resources)
-        self._declares = tuple(declares)
-        self._started: list[Resource] = []
-        self._outbox = Outbox(bus, name)
-        self._running = False
-        for route in self.routes:
-            bus.subscribe(route.queue, self._receiver(route), prefetch=route.prefetch, accepts=route.accepts)
-
-    @property
-    def running(self) -> bool:
-        return self._running
-
-    async def start(self) -> None:
-        for resource in self._resources:
-            await resource.start()
-            self._started.append(resource)
-        await self.bus.start()
-        for queue in self._declares:
-            await self.bus.declare(queue)
-        self._running = True
-        log.info("service started", service=self.name, queues=[route.queue.name for route in self.routes])
-
-    async def stop(self) -> None:
-        """Stop taking messages, let resources finish what they hold, then disconnect."""
-        self._running = False
-        for stop in (self.bus.stop_consuming, *(one.stop for one in reversed(self._started)), self.bus.close):
-            try:
-                await stop()
-            except Exception:
-                log.exception("could not be stopped in good order", service=self.name, what=stop.__qualname__)
-        self._started.clear()
-        log.info("service stopped", service=self.name)
-
-    def _receiver(self, route: Route) -> Callable[[Delivery], Awaitable[None]]:
+    def receive_by(self, route: Route) -> Receive:
+        """What a subscription to the route's queue calls for each delivery."""
         accepts = {message_class.TYPE: message_class for message_class in route.accepts}
         handlers = {cls.TYPE: handler for cls, handler in route.handlers.items()}
         intakes = {cls.TYPE: intake for cls, intake in route.intakes.items()}
@@ -220,3 +175,58 @@ class Service:
     async def _give_back(self, received: Received[Message]) -> None:
         await asyncio.sleep(PAUSE_BEFORE_RETRY)
         await received.delivery.retry()
+
+
+class Service:
+    """A service: its name, its table, and what it holds open.
+
+    Resources start in order before the first message is taken and stop in reverse order after the last. ``declares``
+    are queues that others take from and that must be there for what this service causes. ``listening`` is set while
+    messages are taken.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bus: Bus,
+        *,
+        routes: Sequence[Route] = (),
+        resources: Sequence[Resource] = (),
+        declares: Sequence[Queue] = (),
+        listening: asyncio.Event | None = None,
+    ) -> None:
+        self.name = name
+        self.bus = bus
+        self.routes = tuple(routes)
+        self._resources = tuple(resources)
+        self._declares = tuple(declares)
+        self._started: list[Resource] = []
+        self._listening = asyncio.Event() if listening is None else listening
+        receiver = Receiver(Outbox(bus, name))
+        for route in self.routes:
+            bus.subscribe(route.queue, receiver.receive_by(route), prefetch=route.prefetch, accepts=route.accepts)
+
+    @property
+    def running(self) -> bool:
+        return self._listening.is_set()
+
+    async def start(self) -> None:
+        for resource in self._resources:
+            await resource.start()
+            self._started.append(resource)
+        await self.bus.start()
+        for queue in self._declares:
+            await self.bus.declare(queue)
+        self._listening.set()
+        log.info("service started", service=self.name, queues=[route.queue.name for route in self.routes])
+
+    async def stop(self) -> None:
+        """Stop taking messages, let resources finish what they hold, then disconnect."""
+        self._listening.clear()
+        for stop in (self.bus.stop_consuming, *(one.stop for one in reversed(self._started)), self.bus.close):
+            try:
+                await stop()
+            except Exception:
+                log.exception("could not be stopped in good order", service=self.name, what=stop.__qualname__)
+        self._started.clear()
+        log.info("service stopped", service=self.name)

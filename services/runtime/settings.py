@@ -8,7 +8,10 @@ from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from contracts.agents import AgentLimits, CapabilityLimits
 
 
 class Protocol(StrEnum):
@@ -38,6 +41,7 @@ MONGODB_SCHEMES = ("mongodb", "mongodb+srv")
 POSTGRES_SCHEMES = ("postgresql", "postgres")
 
 _OTHER_NAMES = {"COMMUNICATION_PROTOCOL": ("COMM_PROTOCOL",)}
+_AGENT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}/[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")  # in a URL, which an error message may show otherwise
 
 
@@ -85,7 +89,34 @@ class Settings(BaseSettings):
         16, ge=1, le=10_000, validation_alias="AGENT_CONCURRENCY", description="Steps one agent host runs side by side."
     )
     agent_ids: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), validation_alias="AGENT_IDS", description="Named agents that this host runs beside the anonymous one."
+        (),
+        validation_alias="AGENT_IDS",
+        description="Agents (type/id) that the hosts of their type create at start, separated by commas.",
+    )
+    agent_heartbeat: float = Field(
+        5.0,
+        ge=0.1,
+        le=3_600,
+        validation_alias="AGENT_HEARTBEAT",
+        description="Seconds between two signs of life of an agent host; silent for two of them it counts as gone.",
+    )
+    agent_limits: Annotated[dict[str, AgentLimits], NoDecode] = Field(
+        {},
+        validation_alias="AGENT_LIMITS",
+        description="Limits of agents by their type, as JSON: concurrency, rate (calls a second), max_input_bytes,"
+        " max_output_bytes, and the same for single capabilities.",
+    )
+    max_message_retries: int = Field(
+        3,
+        ge=0,
+        le=100,
+        validation_alias="MAX_MESSAGE_RETRIES",
+        description="How often a message to an agent is tried again before it becomes a dead letter.",
+    )
+    plugin_folder: Path | None = Field(
+        None,
+        validation_alias="PLUGIN_FOLDER",
+        description="Folder of Python files with further agent types, for the plugin agent; none by default.",
     )
     data_folder: Path = Field(
         Path("examples/data"),
@@ -128,6 +159,26 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("agent_limits", mode="before")
+    @classmethod
+    def _read_json(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            limits = from_json(value)
+        except ValueError as error:
+            raise ValueError(f'expected JSON such as {{"data_agent": {{"concurrency": 4}}}}: {error}') from error
+        _check_names(limits)
+        return limits
+
+    @field_validator("agent_ids")
+    @classmethod
+    def _are_agents(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not _AGENT.fullmatch(entry):
+                raise ValueError(f"expected type/id (letters, digits, _ and -) separated by commas, not {entry!r}")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -178,7 +229,20 @@ def _explain(fault: Any) -> str:
         variable = next((other for other in _OTHER_NAMES.get(variable, ()) if other in os.environ), variable)
     shown = _PASSWORD.sub(r"\1***@", repr(fault["input"]))
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if place := ".".join(map(str, fault["loc"][1:])):
+        message = f"{place}: {message}"
     return f"{variable}={shown} is not allowed: {message}"
+
+
+def _check_names(limits: Any, path: str = "") -> None:
+    """Limits are a contract, which ignores what it does not know; a misspelt setting must not go unnoticed."""
+    for name, one in limits.items() if isinstance(limits, dict) else ():
+        for key, below in one.items() if isinstance(one, dict) else ():
+            known = CapabilityLimits.model_fields if path else AgentLimits.model_fields
+            if key not in known:
+                raise ValueError(f"{path}{name}.{key}: there is no such limit, only {', '.join(known)}")
+            if key == "capabilities":
+                _check_names(below, f"{name}.capabilities.")
 
 
 def _checked_url(value: str, schemes: tuple[str, ...]) -> str:

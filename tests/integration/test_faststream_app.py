@@ -4,37 +4,42 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aio_pika
 import pytest
 from faststream.specification import AsyncAPI
+from redis.asyncio import Redis
 
 from contracts import topology
-from contracts.agents import AgentMail, AgentReply
 from contracts.execution import CancelExecution, StartExecution
+from contracts.registry import AgentMail, AgentReply
 from contracts.topology import Address, Queue
 from services.runtime.bus.base import BusError, Delivery
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
 from services.runtime.bus.rabbit import RabbitBus
+from services.runtime.bus.redis import RedisBus
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.faststream_app import faststream_app
 from services.runtime.requests import Requests
 from services.runtime.service import Service
-from tests.support.buses import World, delete_queues, rabbit_world
+from tests.support.buses import World, delete_queues, delete_redis_queues, rabbit_world, redis_world
 
 ROOT = Path(__file__).resolve().parents[2]
 
 APP = """
 import asyncio, os
 from contracts import topology
-from contracts.agents import AgentMail, AgentReply
+from contracts.registry import AgentMail, AgentReply
 from contracts.topology import Queue
-from services.runtime.bus.rabbit import RabbitBus
+from services.runtime.bus.open import open_bus
 from services.runtime.faststream_app import faststream_app
 from services.runtime.service import Route, Service
+from services.runtime.settings import load_settings
 
 async def answer(received):
     print("taken", flush=True)
@@ -44,21 +49,33 @@ async def answer(received):
 def app():
     name = os.environ["TEST_QUEUE"]
     queue = Queue(name, (topology.agent_mail(name),))
-    bus = RabbitBus(os.environ["TEST_URL"])
-    return faststream_app(Service("echo", bus, routes=[Route(queue, handlers={AgentMail: answer})]))
+    routes = [Route(queue, handlers={AgentMail: answer})]
+    return faststream_app(Service("echo", open_bus(load_settings()), routes=routes))
 """
 
 
-@pytest.fixture
-async def world(rabbit_url: str) -> AsyncIterator[World]:
-    world = rabbit_world(rabbit_url)
-    yield world
+@dataclass(frozen=True)
+class Broker:
+    """A broker, how a service is told of it, and how many consumers it has on a queue."""
+
+    world: World
+    environment: Mapping[str, str]
+    consumers: Callable[[str], Awaitable[int]]
+
+
+@pytest.fixture(params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("rabbitmq", "redis")])
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+    rabbit = request.param == "rabbitmq"
+    url: str = request.getfixturevalue("rabbit_url" if rabbit else "redis_url")
+    world = rabbit_world(url) if rabbit else redis_world(url)
+    environment = {"COMMUNICATION_PROTOCOL": request.param, "RABBITMQ_URL" if rabbit else "REDIS_URL": url}
+    yield Broker(world, environment, partial(rabbit_consumers if rabbit else redis_consumers, url))
     await world.close()
-    await delete_queues(rabbit_url, [queue.name for queue in world.queues])
+    await (delete_queues if rabbit else delete_redis_queues)(url, [queue.name for queue in world.queues])
 
 
-@pytest.mark.rabbitmq
-async def test_faststream_run_starts_and_drains_a_service(rabbit_url: str, world: World, tmp_path: Path) -> None:
+async def test_faststream_run_starts_and_drains_a_service(broker: Broker, tmp_path: Path) -> None:
+    world = broker.world
     (tmp_path / "echo_app.py").write_text(APP)
     name = world.name("echo")
     queue = world.queue("echo", topology.agent_mail(name))
@@ -70,7 +87,7 @@ async def test_faststream_run_starts_and_drains_a_service(rabbit_url: str, world
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "faststream", "run", "echo_app:app", "--factory", "--app-dir", str(tmp_path)),
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TEST_QUEUE": name, "TEST_URL": rabbit_url},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TEST_QUEUE": name, **broker.environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -78,7 +95,7 @@ async def test_faststream_run_starts_and_drains_a_service(rabbit_url: str, world
         first = await requests.ask(Outgoing(AgentMail(agent_id=name, body={"seconds": 0})), timeout=60)
         assert first == AgentReply(agent_id=name, body={"pid": process.pid})
         # FastStream starts its brokers after the service has: that must not make a second consumer.
-        assert await consumers(rabbit_url, name) == 1
+        assert await broker.consumers(name) == 1
 
         in_hand = asyncio.create_task(requests.ask(Outgoing(AgentMail(agent_id=name, body={"seconds": 1})), timeout=60))
         assert process.stdout is not None
@@ -93,13 +110,13 @@ async def test_faststream_run_starts_and_drains_a_service(rabbit_url: str, world
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert await consumers(rabbit_url, name) == 0
+    assert await broker.consumers(name) == 0
 
 
-@pytest.mark.rabbitmq
-async def test_a_broker_that_its_bus_did_not_start_refuses_to(rabbit_url: str) -> None:
+@pytest.mark.parametrize("bus", [RabbitBus("amqp://nowhere.invalid/"), RedisBus("redis://nowhere.invalid/")], ids=str)
+async def test_a_broker_that_its_bus_did_not_start_refuses_to(bus: RabbitBus | RedisBus) -> None:
     with pytest.raises(BusError, match="started by its bus"):
-        await RabbitBus(rabbit_url).broker.start()
+        await bus.broker.start()
 
 
 def test_faststream_cannot_run_a_service_on_the_direct_bus() -> None:
@@ -107,10 +124,17 @@ def test_faststream_cannot_run_a_service_on_the_direct_bus() -> None:
         faststream_app(Service("echo", DirectBus(DirectBroker())))
 
 
-def test_the_asyncapi_document_needs_no_connection() -> None:
+@pytest.mark.parametrize(
+    ("bus", "prefix"),
+    [
+        (RabbitBus("amqp://user:secret@nowhere.invalid:5672/vhost"), ""),
+        (RedisBus("redis://user:secret@nowhere.invalid:6379/0"), "conclave:queue:"),
+    ],
+    ids=["rabbitmq", "redis"],
+)
+def test_the_asyncapi_document_needs_no_connection(bus: RabbitBus | RedisBus, prefix: str) -> None:
     async def receive(_: Delivery) -> None: ...
 
-    bus = RabbitBus("amqp://user:secret@nowhere.invalid:5672/vhost")
     bus.subscribe(topology.orchestrator_commands(), receive, prefetch=1, accepts=(StartExecution, CancelExecution))
     mailbox = Queue("box", (Address(topology.Exchange.AGENTS, "mail.x"),))
     bus.subscribe(mailbox, receive, prefetch=1, accepts=(AgentMail,))
@@ -132,8 +156,13 @@ def test_the_asyncapi_document_needs_no_connection() -> None:
     assert "secret" not in str(document)
 
 
-async def consumers(url: str, queue: str) -> int | None:
+async def rabbit_consumers(url: str, queue: str) -> int:
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         declared = await channel.declare_queue(queue, passive=True)
-        return declared.declaration_result.consumer_count
+        return declared.declaration_result.consumer_count or 0
+
+
+async def redis_consumers(url: str, queue: str) -> int:
+    async with Redis.from_url(url) as client:
+        return int(await client.llen(f"conclave:consumers:{queue}"))

@@ -3,51 +3,37 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from contracts.history import ExecutionStatus, Header, LogEntry, StepSkipped
+from contracts.agents import AgentStatus
+from contracts.history import ExecutionStatus, Header
+from contracts.registry import AgentFilter
 from services.runtime.settings import Settings
-from services.runtime.store import postgres_schema
+from services.runtime.store import postgres_agents, postgres_dead_letters, postgres_schema
 from services.runtime.store import postgres_statements as statements
-from services.runtime.store.base import HeaderFilter, Page, StoreError, StoreUnavailable, Unstorable
+from services.runtime.store.base import DeadLetterFilter, HeaderFilter, Page, StoreError, StoreUnavailable, Unstorable
 from services.runtime.store.cursor import Cursor
 from services.runtime.store.open import open_store
 from services.runtime.store.postgres import PostgresStore
 from services.runtime.store.postgres_schema import MIGRATIONS, Migration
-from tests.support.postgres import PostgresProxy, own_postgres_database, sql
+from tests.support.postgres import PostgresProxy, sql
+from tests.support.store_operations import agent, entry
+from tests.support.stores import started
 
 pytestmark = pytest.mark.postgres
 
-TABLES = {"log", "headers", "payloads", "definitions", "workflows", "agents", "conclave_migrations"}
-
-
-@pytest.fixture
-async def database(postgres_url: str) -> AsyncIterator[str]:
-    """A database of this test's own in the shared server."""
-    async with own_postgres_database(postgres_url) as name:
-        yield name
-
-
-@contextlib.asynccontextmanager
-async def started(store: Any) -> AsyncIterator[Any]:
-    await store.start()
-    try:
-        yield store
-    finally:
-        await store.stop()
+TABLES = {
+    *("log", "headers", "payloads", "definitions", "workflows", "hosts", "agents", "dead_letters"),
+    "conclave_migrations",
+}
 
 
 def patient(url: str, database: str) -> PostgresStore:
     return PostgresStore(url, database, connect_timeout=30, command_timeout=30, retry=0.1)
-
-
-def entry(execution_id: str, n: int) -> LogEntry:
-    return LogEntry(execution_id=execution_id, n=n, at=1.0, applied=("m",), events=(StepSkipped(step="s", reason=""),))
 
 
 async def tables(url: str, database: str) -> set[str]:
@@ -188,16 +174,12 @@ async def test_a_server_that_takes_no_writes_is_unavailable(postgres_url: str, d
 # ---- its tables
 
 
-async def test_stores_that_start_at_once_on_an_empty_database_do_not_keep_each_other_out(
-    postgres_url: str, database: str
-) -> None:
+async def test_stores_that_start_at_once_make_the_tables_once(postgres_url: str, database: str) -> None:
     stores = [patient(postgres_url, database) for _ in range(6)]
     async with contextlib.AsyncExitStack() as stack:
         for store in stores:
             await stack.enter_async_context(started(store))
-        appends = (store.append([entry("a", 1), entry(f"x{i}", 1)]) for i, store in enumerate(stores))
-        inserted = await asyncio.wait_for(asyncio.gather(*appends), 60)
-    assert sorted(key for keys in inserted for key in keys) == ["a/000000001", *(f"x{i}/000000001" for i in range(6))]
+        await asyncio.wait_for(asyncio.gather(*(store.ping() for store in stores)), 60)
     assert await applied(postgres_url, database) == [migration.version for migration in MIGRATIONS]
     assert await tables(postgres_url, database) == TABLES
 
@@ -209,6 +191,24 @@ async def test_a_database_with_its_tables_is_left_as_it_is(postgres_url: str, da
             assert await store.append([entry("a", n)]) == {f"a/00000000{n}"}
         moments.append(await sql(postgres_url, "SELECT * FROM conclave_migrations", database=database))
     assert moments[0] == moments[1]
+
+
+async def test_a_database_of_the_first_version_is_upgraded_and_keeps_its_log(
+    postgres_url: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(postgres_schema, "MIGRATIONS", MIGRATIONS[:1])
+        async with started(patient(postgres_url, database)) as store:
+            await store.append([entry("a", 1)])
+        await sql(postgres_url, "INSERT INTO agents VALUES ('a', 5.0, '{}')", database=database)
+        assert await applied(postgres_url, database) == [1]
+    async with started(patient(postgres_url, database)) as store:
+        assert await store.read_log({"a": 0}) == {"a": [entry("a", 1)]}
+        assert await store.list_hosts() == []
+        assert await store.list_agents(AgentFilter(), Page()) == ([], None)
+        assert await store.add_agent(agent("a")) is True
+    assert await applied(postgres_url, database) == [migration.version for migration in MIGRATIONS]
+    assert await tables(postgres_url, database) == TABLES
 
 
 async def test_the_next_version_adds_what_is_missing_and_keeps_what_is_there(
@@ -288,7 +288,8 @@ async def plan(connection: Any, statement: str, values: list[Any]) -> str:
     """How the server would run a statement whose values it does not know yet, on tables that were empty when asked."""
     await connection.execute("SET plan_cache_mode = force_generic_plan")
     await connection.execute(f"PREPARE asked AS {statement}")
-    rows = await connection.fetch(f"EXPLAIN EXECUTE asked ({', '.join('NULL' for _ in values)})")
+    unknown = f" ({', '.join('NULL' for _ in values)})" if values else ""
+    rows = await connection.fetch(f"EXPLAIN EXECUTE asked{unknown}")
     await connection.execute("DEALLOCATE asked")
     return "\n".join(row[0] for row in rows)
 
@@ -296,6 +297,9 @@ async def plan(connection: Any, statement: str, values: list[Any]) -> str:
 async def test_every_read_of_a_growing_table_is_served_by_an_index(postgres_url: str, database: str) -> None:
     page = Page(5, Cursor("executions", 1.0, "x").encode())
     matches: list[dict[str, str | None]] = [{}, {"status": "failed"}, {"workflow_id": "w"}, {"workflow_name": "n"}]
+    letters = Page(5, Cursor("dead letters", 1.0, "x").encode())
+    filters = [DeadLetterFilter(), DeadLetterFilter("r"), DeadLetterFilter(type="t"), DeadLetterFilter(queue="q")]
+    agents = Page(5, Cursor("agents", 0.0, "x").encode())
     asked: list[tuple[str, list[Any]]] = [
         (statements.READ_LOG, [[], []]),
         (statements.GET_PAYLOADS, [[]]),
@@ -305,6 +309,10 @@ async def test_every_read_of_a_growing_table_is_served_by_an_index(postgres_url:
         *(statements.page_of_headers(match, page, "executions", since=1.0) for match in matches),
         statements.page_of_workflows(None, Page(5), "workflows"),
         statements.page_of_workflows("n", Page(5), "workflows"),
+        *(postgres_dead_letters.page_of_dead_letters(filter, letters) for filter in filters),
+        postgres_agents.page_of_agents(AgentFilter(), agents),
+        postgres_agents.page_of_agents(AgentFilter(agent_type="t"), agents),
+        (postgres_agents.COUNT_AGENTS, []),
     ]
     store = patient(postgres_url, database)
     async with started(store):
@@ -316,6 +324,30 @@ async def test_every_read_of_a_growing_table_is_served_by_an_index(postgres_url:
                 assert "Seq Scan" not in found, (statement, found)
                 if "LIMIT" in statement:
                     assert "Sort" not in found, (statement, found)
+
+
+async def test_agents_are_found_by_what_they_can_do_and_how_they_are_without_reading_them_all(
+    postgres_url: str, database: str
+) -> None:
+    """Their order is made of what was found, which an index finds."""
+    filters = {
+        "agents_capabilities": AgentFilter(capability="c"),
+        "agents_status": AgentFilter(statuses=(AgentStatus.IDLE, AgentStatus.ERROR)),
+        "agents_pkey": AgentFilter(agent_ids=("a", "b")),
+    }
+    rows = (
+        "INSERT INTO agents SELECT 'a' || i, 't', CASE WHEN i % 500 = 0 THEN 'idle' ELSE 'starting' END,"
+        " ARRAY[CASE WHEN i % 500 = 0 THEN 'c' ELSE 'd' END], false, '{}' FROM generate_series(1, 5000) AS i"
+    )
+    async with started(patient(postgres_url, database)) as store:
+        await store.ping()
+        await sql(postgres_url, rows, "ANALYZE agents", database=database)
+        async with store._connections.connection("explain") as connection:  # type: ignore[union-attr]
+            for index, filter in filters.items():
+                statement, values = postgres_agents.page_of_agents(filter, Page(50))
+                found = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))
+                assert index in found, found
+                assert "Seq Scan" not in found, found
 
 
 async def test_lists_with_every_filter_can_be_asked(postgres_url: str, database: str) -> None:

@@ -1,41 +1,28 @@
-"""The PostgreSQL store when its server is late, killed, deaf, or cut off after it has done what it was asked."""
+"""The PostgreSQL store when its server restarts, stands still, or is cut off after it has done what it was asked, and
+when writers meet.
+
+What it has in common with other stores: test_store_faults_parity.py.
+"""
 
 import asyncio
 import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import pytest
 
-from contracts.history import ExecutionStatus, Header, LogEntry, StepSkipped
-from scripts.servers import PostgresServer, free_port
-from services.runtime.store.base import HeaderFilter, Page, Store, StoreError, StoreUnavailable
+from scripts.servers import PostgresServer
+from services.runtime.store.base import StoreUnavailable
 from services.runtime.store.documents import entry_json
 from services.runtime.store.postgres import PostgresStore
-from tests.support.postgres import PostgresProxy, own_postgres_database, sql
-
-S = TypeVar("S", bound=Store)
+from tests.support.postgres import PostgresProxy, sql
+from tests.support.store_operations import entry, header, outcomes
+from tests.support.stores import started, until_it_answers
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-async def database(postgres_url: str) -> AsyncIterator[str]:
-    """A database of this test's own in the shared server."""
-    async with own_postgres_database(postgres_url) as name:
-        yield name
-
-
-@contextlib.asynccontextmanager
-async def started(store: S) -> AsyncIterator[S]:
-    await store.start()
-    try:
-        yield store
-    finally:
-        await store.stop()
 
 
 def impatient(url: str, database: str = "conclave", **options: Any) -> PostgresStore:
@@ -46,136 +33,7 @@ def patient(url: str, database: str) -> PostgresStore:
     return PostgresStore(url, database, connect_timeout=30, command_timeout=30)
 
 
-def entry(execution_id: str, n: int, text: str = "") -> LogEntry:
-    events = (StepSkipped(step="s", reason=text),)
-    return LogEntry(execution_id=execution_id, n=n, at=1.0, applied=(f"m{n}",), events=events)
-
-
-def header(execution_id: str, n: int = 1) -> Header:
-    return Header(execution_id=execution_id, n=n, status=ExecutionStatus.RUNNING, workflow_name="w", started_at=1.0)
-
-
-async def eventually_answers(store: PostgresStore) -> None:
-    while True:
-        with contextlib.suppress(StoreUnavailable):
-            return await store.ping()
-        await asyncio.sleep(0.01)
-
-
-async def operations(store: PostgresStore) -> list[BaseException | Any]:
-    calls = [
-        store.ping(),
-        store.append([entry("a", 1)]),
-        store.read_log({"a": 0}),
-        store.put_payloads({"p": 1}),
-        store.get_payloads(["p"]),
-        store.write_headers([header("a")]),
-        store.read_headers(["a"]),
-        store.due_headers(1.0, 10),
-        store.open_headers(Page()),
-        store.count_open(10),
-        store.list_headers(HeaderFilter(), Page()),
-        store.get_definition("h"),
-        store.get_workflow("w"),
-        store.list_workflows(Page()),
-        store.delete_workflow("w"),
-        store.list_agent_hosts(0.0),
-    ]
-    return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 120)
-
-
-# ---- late
-
-
-async def test_a_store_that_is_away_at_start_is_unavailable_and_then_comes(own_postgres: PostgresServer) -> None:
-    async with started(impatient(own_postgres.url)) as store:
-        assert {type(outcome) for outcome in await operations(store)} == {StoreUnavailable}
-        own_postgres.start()
-        await asyncio.wait_for(eventually_answers(store), 60)
-        assert await store.append([entry("a", 1)]) == {"a/000000001"}
-
-
-async def test_a_store_that_is_not_started_says_so() -> None:
-    store = PostgresStore("postgresql://localhost:1/x", "x")
-    with pytest.raises(StoreError, match="not started"):
-        await store.ping()
-    await store.stop()
-
-
-async def test_a_stopped_store_says_so_and_can_be_stopped_while_the_server_is_away() -> None:
-    store = impatient(f"postgresql://127.0.0.1:{free_port()}/x")
-    await store.start()
-    waiting = asyncio.create_task(store.append([entry("a", 1)]))
-    await asyncio.sleep(0)
-    await asyncio.wait_for(store.stop(), 60)
-    with pytest.raises(StoreError):
-        await asyncio.wait_for(waiting, 60)
-    with pytest.raises(StoreError, match="not started"):
-        await store.ping()
-
-
-async def test_the_end_of_the_loop_ends_a_store_that_nobody_stopped(postgres_url: str, database: str) -> None:
-    for url in (f"postgresql://127.0.0.1:{free_port()}/x", postgres_url):
-        store = impatient(url, database)
-
-        async def forgetful(store: PostgresStore = store) -> None:
-            await store.start()
-            await asyncio.sleep(0.2)
-
-        await asyncio.wait_for(asyncio.to_thread(asyncio.run, forgetful()), 60)
-
-
-# ---- killed
-
-
-async def test_what_was_acknowledged_outlives_kill_9_and_the_client_recovers(own_postgres: PostgresServer) -> None:
-    own_postgres.start()
-    acknowledged: set[str] = set()
-    failures: list[StoreError] = []
-    enough = asyncio.Event()
-
-    async def write(store: PostgresStore, writer: int) -> None:
-        for n in range(1, 100_000):
-            try:
-                acknowledged.update(await store.append([entry(f"w{writer}-{i}", n) for i in range(5)]))
-            except StoreUnavailable as error:
-                failures.append(error)
-                return
-            if len(acknowledged) >= 300 * (1 + len(failures) // 3):
-                enough.set()
-
-    async with started(impatient(own_postgres.url, command_timeout=5.0)) as store:
-        await asyncio.wait_for(eventually_answers(store), 60)
-        for _ in range(2):
-            enough.clear()
-            writers = [asyncio.create_task(write(store, len(failures) + i)) for i in range(3)]
-            await asyncio.wait_for(enough.wait(), 60)
-            own_postgres.kill()
-            await asyncio.wait_for(asyncio.gather(*writers), 120)
-            own_postgres.start()
-            await asyncio.wait_for(eventually_answers(store), 60)
-            names = {key.rsplit("/", 1)[0] for key in acknowledged}
-            logs = await store.read_log(dict.fromkeys(names, 0))
-            stored = {written.id for log in logs.values() for written in log}
-            assert acknowledged - stored == set()
-        assert len(failures) == 6
-        assert len(acknowledged) >= 600
-
-
-async def test_headers_and_payloads_outlive_kill_9(own_postgres: PostgresServer) -> None:
-    own_postgres.start()
-    async with started(impatient(own_postgres.url, command_timeout=30.0)) as store:
-        headers = [header(f"x{i}", n) for n in (1, 2) for i in range(20)]
-        await store.write_headers(headers[:20])
-        await store.write_headers(headers[20:])
-        await store.put_payloads({"p": ["é", 2**70]})
-        own_postgres.kill()
-        own_postgres.start()
-        await asyncio.wait_for(eventually_answers(store), 60)
-        assert await store.read_headers([row.execution_id for row in headers]) == {
-            row.execution_id: row for row in headers[20:]
-        }
-        assert await store.get_payloads(["p"]) == {"p": ["é", 2**70]}
+# ---- restarted, still, and cut off
 
 
 async def test_a_pool_full_of_connections_heals_after_a_restart(own_postgres: PostgresServer) -> None:
@@ -183,30 +41,15 @@ async def test_a_pool_full_of_connections_heals_after_a_restart(own_postgres: Po
     async with started(impatient(own_postgres.url, command_timeout=30.0)) as store:
         await asyncio.gather(*(store.append([entry(f"x{i}", 1)]) for i in range(40)))
         own_postgres.restart()
-        await asyncio.wait_for(eventually_answers(store), 60)
+        await until_it_answers(store)
         inserted = await asyncio.gather(*(store.append([entry(f"x{i}", 2)]) for i in range(40)))
         assert set().union(*inserted) == {f"x{i}/000000002" for i in range(40)}
-
-
-# ---- deaf, and cut off
-
-
-async def test_a_server_that_takes_connections_and_never_answers_is_unavailable() -> None:
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(deaf, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with started(impatient(f"postgresql://u@127.0.0.1:{port}/x?sslmode=disable")) as store:
-        assert {type(outcome) for outcome in await operations(store)} == {StoreUnavailable}
-    server.close()
 
 
 async def test_a_server_that_stands_still_is_unavailable_until_it_goes_on(own_postgres: PostgresServer) -> None:
     own_postgres.start()
     async with started(impatient(own_postgres.url)) as store:
-        await asyncio.wait_for(eventually_answers(store), 60)
+        await until_it_answers(store)
         await asyncio.gather(*(store.append([entry(f"x{i}", 1)]) for i in range(8)))
         rows = await sql(own_postgres.url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'conclave'")
         backends = [row["pid"] for row in rows]
@@ -214,25 +57,25 @@ async def test_a_server_that_stands_still_is_unavailable_until_it_goes_on(own_po
         for backend in backends:
             os.kill(backend, signal.SIGSTOP)
         try:
-            outcomes = await asyncio.wait_for(
+            answers = await asyncio.wait_for(
                 asyncio.gather(*(store.append([entry(f"y{i}", 1)]) for i in backends), return_exceptions=True), 60
             )
         finally:
             for backend in backends:
                 os.kill(backend, signal.SIGCONT)
-        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
-        await asyncio.wait_for(eventually_answers(store), 60)
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
+        await until_it_answers(store)
         assert await store.append([entry("z", 1)]) == {"z/000000001"}
 
 
 async def test_a_network_that_loses_everything_is_unavailable_and_heals(postgres_url: str, database: str) -> None:
     async with PostgresProxy(postgres_url) as proxy, started(impatient(proxy.url, database)) as store:
-        await asyncio.wait_for(eventually_answers(store), 60)
+        await until_it_answers(store)
         proxy.frozen = True
-        assert {type(outcome) for outcome in await operations(store)} == {StoreUnavailable}
+        assert {type(answer) for answer in (await outcomes(store)).values()} == {StoreUnavailable}
         proxy.frozen = False
-        await asyncio.wait_for(eventually_answers(store), 60)
-        assert [outcome for outcome in await operations(store) if isinstance(outcome, BaseException)] == []
+        await until_it_answers(store)
+        assert [answer for answer in (await outcomes(store)).values() if isinstance(answer, BaseException)] == []
 
 
 async def test_an_append_whose_answer_is_lost_is_found_in_the_log(postgres_url: str, database: str) -> None:
@@ -256,8 +99,8 @@ async def test_connections_cut_in_the_middle_of_work_are_unavailable_and_replace
         while proxy.connections < 6:
             await asyncio.sleep(0.01)
         proxy.cut()
-        outcomes = await asyncio.wait_for(asyncio.gather(*appends, return_exceptions=True), 60)
-        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        answers = await asyncio.wait_for(asyncio.gather(*appends, return_exceptions=True), 60)
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
         assert await store.append([entry("y", 1)]) == {"y/000000001"}
 
 
@@ -275,6 +118,27 @@ async def test_a_statement_that_is_abandoned_does_not_answer_the_next(postgres_u
                 await abandoned
             assert await store.read_log({"b": 0}) == {"b": []}
             assert await store.append([entry("b", 1)]) == {"b/000000001"}
+
+
+async def test_an_idle_connection_that_the_server_ended_and_that_is_not_closed_yet_is_thrown_away(
+    postgres_url: str, database: str
+) -> None:
+    """A server that shuts down says so on every connection first. The driver takes no statement on it from then on."""
+    async with PostgresProxy(postgres_url) as proxy:
+        store = PostgresStore(proxy.url, database, connect_timeout=30, command_timeout=30, connections=1)
+        async with started(store):
+            await store.append([entry("a", 1)])
+            proxy.silent_end = True
+            await sql(
+                postgres_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+            )
+            while not proxy.ended:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            with pytest.raises(StoreUnavailable, match="another operation"):
+                await store.append([entry("a", 2)])
+            assert await store.append([entry("a", 2)]) == {"a/000000002"}
+            proxy.silent_end = False
 
 
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])

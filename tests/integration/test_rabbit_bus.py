@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from contracts.topology import Queue, QueueKind
 from scripts.servers import LocalServer, Server, free_port
-from services.runtime.bus.base import Bus, BusError, BusUnavailable, Frame
+from services.runtime.bus.base import Bus, BusError, BusUnavailable, Frame, UnroutableMessage
 from services.runtime.bus.rabbit import RECONNECT_INTERVAL, RabbitBus
 from tests.support.amqp_proxy import AmqpProxy
 from tests.support.buses import Inbox, World, delete_queues, frame, frames, hold, rabbit_world
@@ -364,6 +364,27 @@ async def test_a_consumer_comes_back_when_its_queue_was_deleted(own_rabbit: Serv
             except BusError:
                 await asyncio.sleep(0.1)
     await inbox.wait_until(lambda: inbox.counts["after"] >= 2)
+
+
+async def test_a_removed_queue_does_not_come_back_with_the_connection(own_rabbit: Server, world: World) -> None:
+    """aio-pika declares again what was declared on its channels."""
+    bus, inbox = world.bus(), Inbox()
+    await bus.start()
+    declared, taken_from = world.queue("declared"), world.queue("taken-from")
+    await bus.declare(declared)
+    subscription = bus.subscribe(taken_from, inbox, prefetch=5)
+    await subscription.start()
+    await subscription.stop()
+    await bus.remove(declared, inbox)
+    await bus.remove(taken_from, inbox)
+    await bus.declare(world.queue("kept"))
+    await stop(own_rabbit)
+    await start(own_rabbit)
+    await until_published(bus, frame(world.key("kept")))
+    await asyncio.sleep(2 * RECONNECT_INTERVAL)
+    for name in ("declared", "taken-from"):
+        with pytest.raises(UnroutableMessage):
+            await bus.publish([frame(world.key(name))])
 
 
 async def test_queues_are_replicated_and_safe(own_rabbit: Server, world: World) -> None:

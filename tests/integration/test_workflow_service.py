@@ -10,7 +10,9 @@ from contracts.envelope import Message
 from contracts.execution import (
     CancelAccepted,
     CancelExecution,
+    DescribeExecution,
     ExecutionAccepted,
+    ExecutionDescribed,
     Refused,
 )
 from contracts.workflow import CreateWorkflow, DeleteWorkflow, WorkflowCreated, WorkflowDeleted
@@ -203,3 +205,14 @@ async def test_cache_answers_the_same_inputs_without_running_again(system: Runni
         entries = (await system.store.read_log({message.execution_id: 0}))[message.execution_id]
         marks += [event.cached for entry in entries for event in entry.events if event.kind == "step_succeeded"]
     assert marks == [False, True]
+
+
+async def test_an_execution_is_described_to_whoever_asks(system: Running) -> None:
+    message = start(TEST_WORKFLOW)
+    await system.ask(message)
+    await system.ended(message.execution_id)
+    answer = await system.ask(DescribeExecution(execution_id=message.execution_id))
+    assert isinstance(answer, ExecutionDescribed)
+    assert (answer.status.value, answer.done, answer.steps) == ("completed", 2, 2)
+    assert answer.outputs == {"step2": (await system.outputs(message.execution_id))["step2"]}
+    refused(await system.ask(DescribeExecution(execution_id="never-started")), "not_found")

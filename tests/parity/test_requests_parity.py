@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import pytest
 
 from contracts import topology
-from contracts.agents import AgentMail, AgentReply
 from contracts.envelope import Message
+from contracts.registry import AgentMail, AgentReply
 from contracts.topology import QueueKind
 from services.runtime.bus.base import BusUnavailable, Delivery, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode

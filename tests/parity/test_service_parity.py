@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from contracts import topology
-from contracts.agents import AgentMail
 from contracts.envelope import new_id, wrap
 from contracts.execution import CancelExecution, Refused
+from contracts.registry import AgentMail
 from contracts.topology import QueueKind
 from services.runtime.bus.delivering import DETAIL, QUEUE, REASON
 from services.runtime.envelope_codec import Outgoing

@@ -1,7 +1,8 @@
-"""What every store must do with headers, workflows and agents, and the lists of them, over the store in memory,
-MongoDB's protocol and PostgreSQL.
+"""What every store must do with headers and workflows, and the lists of them, over the store in memory, MongoDB's
+protocol and PostgreSQL.
 
-Logs, payloads and definitions: test_store_parity.py.
+Logs, payloads and definitions: test_store_parity.py. Hosts and agents: test_store_agents_parity.py. Dead letters:
+test_store_dead_letters_parity.py.
 """
 
 import asyncio
@@ -11,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from contracts.agents import AgentAnnounced, AgentDescriptor, Capability
 from contracts.history import ExecutionStatus, Header
 from contracts.workflow import Workflow
-from services.runtime.store.base import AgentHost, BadCursor, HeaderFilter, Page, Store
+from services.runtime.store.base import BadCursor, HeaderFilter, Page, Store
 from tests.support.stores import STORES, opened_store
 
 RUNNING, COMPLETED, FAILED = ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
@@ -301,30 +301,6 @@ async def test_workflows_are_listed_latest_first_in_pages(store: Store) -> None:
     named, _ = await store.list_workflows(Page(10), name="n1")
     assert [found.workflow_id for found in named] == ["w7", "w5", "w3", "w1"]
     assert await store.list_workflows(Page(10), name="n2") == ([], None)
-
-
-# ---- agents
-
-
-def host(key: str, seen_at: float, *agent_ids: str) -> AgentHost:
-    schema = {"$schema": "x", "properties": {"a.b": {"const": 2**70}}}
-    capability = Capability(name="act", input_schema=schema, output_schema={})
-    descriptor = AgentDescriptor(agent_type="t", capabilities=(capability,))
-    return AgentHost(AgentAnnounced(host_id=key, descriptor=descriptor, agent_ids=agent_ids), seen_at)
-
-
-async def test_hosts_seen_later_than_a_moment_are_listed(store: Store) -> None:
-    for key, seen_at in [("c", 30.0), ("a", 10.0), ("b", 20.0), ("d", 5.0)]:
-        await store.put_agent_host(host(key, seen_at))
-    assert await store.list_agent_hosts(5.0) == [host("a", 10.0), host("b", 20.0), host("c", 30.0)]
-    assert await store.list_agent_hosts(30.0) == []
-
-
-async def test_a_host_is_known_as_it_was_seen_last(store: Store) -> None:
-    await store.put_agent_host(host("a", 10.0))
-    await store.put_agent_host(host("a", 20.0, "named"))
-    await store.put_agent_host(host("a", 15.0))
-    assert await store.list_agent_hosts(0.0) == [host("a", 20.0, "named")]
 
 
 # ---- pages

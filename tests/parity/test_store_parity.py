@@ -1,7 +1,7 @@
 """What every store must do with logs, payloads and definitions, over the store in memory, MongoDB's protocol and
 PostgreSQL.
 
-Headers and lists: test_store_lists_parity.py.
+Headers and lists: test_store_lists_parity.py. What they do when their servers fail: test_store_faults_parity.py.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import aio_pika
 from aio_pika.exceptions import ChannelClosed
+from redis.asyncio import Redis
 
 from contracts import topology
 from contracts.envelope import new_id
@@ -14,6 +15,8 @@ from services.runtime.bus.base import Bus, Delivery, Frame
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
 from services.runtime.bus.rabbit import RabbitBus
+from services.runtime.bus.redis import RedisBus
+from services.runtime.bus.redis_lua import PREFIX
 
 PATIENCE = 20.0  # seconds until a test gives up on something that has to happen
 
@@ -81,6 +84,23 @@ def direct_world() -> World:
 
 def rabbit_world(url: str) -> World:
     return World(lambda drain_timeout: RabbitBus(url, drain_timeout=drain_timeout))
+
+
+def redis_world(url: str, *, time_to_live: float = 10.0) -> World:
+    return World(lambda drain_timeout: RedisBus(url, drain_timeout=drain_timeout, time_to_live=time_to_live))
+
+
+async def delete_redis_queues(url: str, names: list[str]) -> None:
+    """Without a word to anybody: for queues that no connection uses any more."""
+    async with Redis.from_url(url) as client:
+        for name in names:
+            for binding in await client.smembers(f"{PREFIX}bound:{name}"):
+                exchange, pattern = binding.decode().split("\0")
+                await client.srem(f"{PREFIX}bindings:{exchange}", f"{pattern}\0{name}")
+                await client.delete(f"{PREFIX}routes:{exchange}")
+            await client.delete(*(f"{PREFIX}{kind}:{name}" for kind in ("bound", "queue", "consumers", "waiting")))
+            await client.hdel(f"{PREFIX}queues", name)
+            await client.srem(f"{PREFIX}unburied", name)
 
 
 async def delete_queues(url: str, names: list[str]) -> None:

@@ -15,7 +15,7 @@ import httpx
 from scripts.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("orchestrator", "registry", "data_agent", "decision_agent", "coordinator_agent", "edge")
+SERVICES = ("orchestrator", "registry", "dead_letters", "data_agent", "decision_agent", "coordinator_agent", "edge")
 PATIENCE = 120.0
 
 
@@ -58,6 +58,9 @@ class Cluster:
 
     def alive(self, name: str) -> bool:
         return self._processes[name].poll() is None
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
 
     def kill(self, name: str) -> None:
         """kill -9, with every child process of it."""

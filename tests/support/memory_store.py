@@ -5,12 +5,16 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from contracts.agents import AgentRecord
+from contracts.dead_letters import DeadLetter
 from contracts.history import ExecutionStatus, Header, LogEntry, entry_id
+from contracts.registry import AgentFilter
 from contracts.workflow import Workflow
 from services.runtime.store import documents
-from services.runtime.store.base import AgentHost, HeaderFilter, Page
+from services.runtime.store.base import DeadLetterFilter, HeaderFilter, Host, Page
 from services.runtime.store.cursor import Cursor, decode_cursor
 from services.runtime.store.documents import Document
+from services.runtime.store.letter_pages import KIND, Place, fitting
 
 Moment = Literal["before", "after"]
 Hook = Callable[[str, Moment], Awaitable[None]]
@@ -135,20 +139,86 @@ class MemoryStore:
         return await self._do("list_workflows", of_page)
 
     async def delete_workflow(self, workflow_id: str) -> bool:
-        return await self._do("delete_workflow", lambda: self.rows["workflows"].pop(workflow_id, None) is not None)
+        return await self._do("delete_workflow", lambda: self._delete("workflows", workflow_id))
 
-    # ---- agents
+    # ---- hosts and agents
 
-    async def put_agent_host(self, host: AgentHost) -> None:
+    async def put_host(self, host: Host) -> None:
         row = documents.host_document(host)
-        await self._do("put_agent_host", lambda: self._write_newer("agents", "seen_at", [row]))
+        await self._do("put_host", lambda: self._put("hosts", row))
 
-    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]:
-        def seen() -> list[AgentHost]:
-            rows = self.rows["agents"]
-            return [documents.host_of(rows[key]) for key in sorted(rows) if rows[key]["seen_at"] > seen_after]
+    async def mark_host(self, host_id: str, seen_at: float, *, available: bool) -> bool:
+        def mark() -> bool:
+            known = self.rows["hosts"].get(host_id)
+            return known is not None and self._put("hosts", {**known, "seen_at": seen_at, "available": available})
 
-        return await self._do("list_agent_hosts", seen)
+        return await self._do("mark_host", mark)
+
+    async def list_hosts(self) -> list[Host]:
+        def by_id() -> list[Host]:
+            rows = self.rows["hosts"]
+            return [documents.host_of(rows[key]) for key in sorted(rows)]
+
+        return await self._do("list_hosts", by_id)
+
+    async def delete_host(self, host_id: str) -> bool:
+        return await self._do("delete_host", lambda: self._delete("hosts", host_id))
+
+    async def add_agent(self, agent: AgentRecord) -> bool:
+        row = documents.agent_document(agent)
+        return bool(await self._do("add_agent", lambda: self._insert("agents", [row])))
+
+    async def write_agent(self, agent: AgentRecord) -> bool:
+        row = documents.agent_document(agent)
+        return await self._do("write_agent", lambda: agent.agent_id in self.rows["agents"] and self._put("agents", row))
+
+    async def get_agent(self, agent_id: str) -> AgentRecord | None:
+        rows = await self._do("get_agent", lambda: self._by_ids("agents", [agent_id]))
+        return documents.agent_of(rows[0]) if rows else None
+
+    async def list_agents(self, filter: AgentFilter, page: Page) -> tuple[list[AgentRecord], str | None]:
+        def of_page() -> tuple[list[AgentRecord], str | None]:
+            agents = [documents.agent_of(row) for row in self.rows["agents"].values()]
+            found = [agent for agent in agents if _is_meant(agent, filter)]
+            return _page("agents", found, [(0.0, agent.agent_id) for agent in found], page, latest_first=False)
+
+        return await self._do("list_agents", of_page)
+
+    async def count_agents(self) -> int:
+        return await self._do("count_agents", lambda: sum(not row["default"] for row in self.rows["agents"].values()))
+
+    async def delete_agent(self, agent_id: str) -> bool:
+        return await self._do("delete_agent", lambda: self._delete("agents", agent_id))
+
+    # ---- dead letters
+
+    async def put_dead_letter(self, letter: DeadLetter) -> None:
+        row = documents.dead_letter_document(letter)
+        await self._do("put_dead_letter", lambda: self._put("dead_letters", row))
+
+    async def get_dead_letter(self, letter_id: str) -> DeadLetter | None:
+        rows = await self._do("get_dead_letter", lambda: self._by_ids("dead_letters", [letter_id]))
+        return documents.dead_letter_of(rows[0]) if rows else None
+
+    async def list_dead_letters(self, filter: DeadLetterFilter, page: Page) -> tuple[list[DeadLetter], str | None]:
+        def of_page() -> tuple[list[DeadLetter], str | None]:
+            letters = [documents.dead_letter_of(row) for row in self.rows["dead_letters"].values()]
+            found = [
+                letter
+                for letter in letters
+                if filter.reason in (None, letter.reason)
+                and filter.type in (None, letter.type)
+                and filter.queue in (None, letter.queue)
+            ]
+            shown, cursor = _page(KIND, found, [(letter.died_at, letter.id) for letter in found], page)
+            sizes = {key: row["bytes"] for key, row in self.rows["dead_letters"].items()}
+            ids, cursor = fitting([Place(letter.id, letter.died_at, sizes[letter.id]) for letter in shown], cursor)
+            return shown[: len(ids)], cursor
+
+        return await self._do("list_dead_letters", of_page)
+
+    async def delete_dead_letter(self, letter_id: str) -> bool:
+        return await self._do("delete_dead_letter", lambda: self._delete("dead_letters", letter_id))
 
     # ---- within
 
@@ -164,6 +234,13 @@ class MemoryStore:
     def _insert(self, name: str, rows: Sequence[Document]) -> set[str]:
         fresh = [row for row in rows if self.rows[name].setdefault(row["_id"], row) is row]
         return {row["_id"] for row in fresh}
+
+    def _put(self, name: str, row: Document) -> bool:
+        self.rows[name][row["_id"]] = row
+        return True
+
+    def _delete(self, name: str, key: str) -> bool:
+        return self.rows[name].pop(key, None) is not None
 
     def _write_newer(self, name: str, version: str, rows: Sequence[Document]) -> None:
         for row in rows:
@@ -192,6 +269,15 @@ def _matches(header: Header, filter: HeaderFilter) -> bool:
         and filter.workflow_name in (None, header.workflow_name)
         and (filter.started_after is None or filter.started_after <= header.started_at)
         and (filter.started_before is None or header.started_at < filter.started_before)
+    )
+
+
+def _is_meant(agent: AgentRecord, filter: AgentFilter) -> bool:
+    return (
+        filter.agent_type in (None, agent.agent_type)
+        and (filter.capability is None or filter.capability in agent.capabilities)
+        and (filter.statuses is None or agent.status in filter.statuses)
+        and (filter.agent_ids is None or agent.agent_id in filter.agent_ids)
     )
 
 

@@ -38,13 +38,17 @@ class PostgresProxy:
 
     While ``mute`` is set, what the server says to a message that holds those bytes is dropped and the connection cut:
     the server has done what it was asked, and the client does not know. ``muted`` counts these. While ``frozen`` is
-    set, nothing passes on any connection, and nothing is said. ``delay`` seconds pass before each answer.
+    set, nothing passes on any connection, and nothing is said. While ``silent_end`` is set, a connection that the
+    server has ended stays open to the client, who has the server's last words; ``ended`` counts these. ``delay``
+    seconds pass before each answer.
     """
 
     def __init__(self, url: str, *, delay: float = 0.0) -> None:
         self.mute: bytes | None = None
         self.muted = 0
         self.frozen = False
+        self.silent_end = False
+        self.ended = 0
         self._delay = delay
         self._target = urlsplit(url)
         self._server: asyncio.Server | None = None
@@ -103,6 +107,9 @@ class PostgresProxy:
                 await asyncio.sleep(self._delay)
                 to_client.write(data)
                 await to_client.drain()
+            self.ended += self.silent_end
+            while self.silent_end:
+                await asyncio.sleep(0.01)
 
         ways = [asyncio.create_task(requests()), asyncio.create_task(answers())]
         try:

@@ -96,4 +96,4 @@ async def running(
 
 
 async def _announced(store: Store, count: int) -> bool:
-    return len(await store.list_agent_hosts(0)) >= count
+    return len(await store.list_hosts()) >= count

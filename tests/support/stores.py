@@ -1,18 +1,20 @@
-"""The stores that parity tests run over."""
+"""The stores that parity tests run over, and what tests of stores and their servers have in common."""
 
-import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import pytest
-from pymongo import MongoClient
 
-from services.runtime.store.base import Store
+from services.runtime.store.base import Store, StoreUnavailable
 from services.runtime.store.mongo import MongoStore
 from services.runtime.store.postgres import PostgresStore
 from tests.support.memory_store import MemoryStore
+from tests.support.mongo import own_mongo_database
 from tests.support.postgres import own_postgres_database
+
+S = TypeVar("S", bound=Store)
 
 STORES = [
     "memory",
@@ -28,34 +30,32 @@ async def opened_store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         yield MemoryStore()
     elif request.param == "mongodb":
         url = request.getfixturevalue("mongo_url")
-        with own_database(url) as database:
-            async with _started(MongoStore(url, database, socket_timeout=60)) as store:
+        with own_mongo_database(url) as database:
+            async with started(MongoStore(url, database, socket_timeout=60)) as store:
                 yield store
     else:
         url = request.getfixturevalue("postgres_url")
         async with (
             own_postgres_database(url) as database,
-            _started(PostgresStore(url, database, connect_timeout=60, command_timeout=60)) as store,
+            started(PostgresStore(url, database, connect_timeout=60, command_timeout=60)) as store,
         ):
             yield store
 
 
 @asynccontextmanager
-async def _started(store: Store) -> AsyncIterator[Store]:
+async def started(store: S) -> AsyncIterator[S]:
     await store.start()
-    yield store
-    await store.stop()
+    try:
+        yield store
+    finally:
+        await store.stop()
 
 
-@contextmanager
-def own_database(url: str) -> Iterator[str]:
-    """The name of a database of one test's own, which is dropped at the end.
-
-    Not from the embedded store: there a drop costs a write to disk for each document and index entry, seconds for a
-    few hundred, and its data goes with the server.
-    """
-    name = f"test_{uuid.uuid4().hex}"
-    yield name
-    with MongoClient[dict[str, Any]](url) as client:
-        if "secantusVersion" not in client.server_info():
-            client.drop_database(name)
+async def until_it_answers(store: Store) -> None:
+    """Ask a store that is away, or coming, until it answers."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await store.ping()
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)

@@ -15,6 +15,7 @@ from contracts import topology
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 NOT_SERVICES = {"runtime"}
+PLUGIN_HOST = "plugin_agent"
 CODE_FOLDERS = ("contracts", "services", "scripts", "tests", "benchmarks", "examples")
 IMPORT_WATCH = Path(__file__).parent / "import_watch.py"
 
@@ -143,17 +144,25 @@ def test_a_service_has_an_app_that_is_a_factory(service: str) -> None:
     assert "app" in functions, f"{app} needs a function app() that builds the application"
 
 
-@pytest.mark.parametrize("service", [name for name in services() if name.endswith("_agent")])
-def test_an_agent_type_is_called_as_its_folder(service: str) -> None:
-    declared = {
+def agent_types_declared_in(service: str) -> set[object]:
+    return {
         node.value.value
         for path in python_files(f"services/{service}")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
+        if isinstance(node.value.value, str)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name) and target.id == "agent_type"
     }
-    assert declared == {service}
+
+
+@pytest.mark.parametrize("service", [name for name in services() if name.endswith("_agent") and name != PLUGIN_HOST])
+def test_an_agent_type_is_called_as_its_folder(service: str) -> None:
+    assert agent_types_declared_in(service) == {service}
+
+
+def test_the_host_of_plugins_has_no_type_of_its_own() -> None:
+    assert agent_types_declared_in(PLUGIN_HOST) == set()
 
 
 # ---- names of the broker
@@ -166,6 +175,8 @@ QUEUES = (
     topology.orchestrator_crashed().name,
     topology.dead_letters().name,
 )
+# Plugins are found by an entry-point group, which happens to be called as the exchange is.
+ENTRY_POINTS = ("services.plugin_agent.sources", "'conclave.agents'")
 PIECES = ("orchestrator.shard", "shard.", "quarantine.", "mail.", "crashed.")
 INSIDE = (f".{topology.ANY_AGENT}.", ".quarantine")
 
@@ -196,6 +207,9 @@ def test_only_the_topology_spells_exchanges_queues_and_keys() -> None:
         for path in python_files("contracts", "services")
         if module_name(path) != "contracts.topology"
     }
+    group = [line for line in found[ENTRY_POINTS[0]] if line.endswith(ENTRY_POINTS[1])]
+    assert len(group) == 1
+    found[ENTRY_POINTS[0]].remove(group[0])
     assert {name: spelled for name, spelled in found.items() if spelled} == {}
 
 

@@ -29,7 +29,10 @@ def settings_by_variable() -> dict[str, str]:
         name = str(alias.choices[0]) if isinstance(alias, AliasChoices) else str(alias)
         assert field.default is not PydanticUndefined
         default: Any = getattr(field.default, "value", field.default)
-        found[name] = ",".join(default) if isinstance(default, tuple) else str(default)
+        if isinstance(default, tuple):
+            found[name] = ",".join(default)
+        else:
+            found[name] = "" if default in (None, {}) else str(default)
     return found
 
 

@@ -3,7 +3,7 @@ the same message always give the same events."""
 
 from collections.abc import Iterable
 
-from contracts.execution import StepResult, WakeUp
+from contracts.execution import StepProgress, StepResult, WakeUp
 from contracts.history import (
     Event,
     ExecutionEnded,
@@ -55,6 +55,9 @@ def advance(state: ExecutionState, message: EngineMessage, now: float, *, positi
         case StepResult():
             if not state.ended and message.step in state.plan.steps:
                 turn.record(kind_of(state, message.step).hear(state, message, now))
+        case StepProgress():
+            if not state.ended and message.step in state.plan.steps:
+                turn.record(kind_of(state, message.step).progress(state, message, now))
         case WakeUp():
             if not state.ended:
                 turn.wake(restart=message.restart)

@@ -13,6 +13,7 @@ from contracts.history import (
     StepCancelled,
     StepDispatched,
     StepFailed,
+    StepProgressed,
     StepResent,
     StepSkipped,
     StepStatus,
@@ -54,6 +55,7 @@ def _dispatched(state: ExecutionState, event: StepDispatched, cause: str, n: int
     step.status = StepStatus.RUNNING
     step.attempt = event.attempt
     step.lease_resent = False
+    step.reported = None
     state.ready.pop(event.step, None)
     _opened(state, event, cause, n)
 
@@ -73,6 +75,17 @@ def _opened(state: ExecutionState, event: StepDispatched | StepResent, cause: st
     step.cause = cause
     step.cause_n = n
     state.active[event.step] = None
+    state.schedule(event.step, event.deadline)
+
+
+def _progressed(state: ExecutionState, event: StepProgressed, cause: str, n: int, at: float) -> None:
+    # Not opened anew: a replay of what sent the attempt must still find it under that cause.
+    step = state.step(event.step)
+    step.lease_resent = False
+    if step.reported is None:
+        step.reported = {}
+    step.reported[event.run_id] = event.number
+    step.deadline = event.deadline
     state.schedule(event.step, event.deadline)
 
 
@@ -120,6 +133,7 @@ def _close(state: ExecutionState, step_id: str, status: StepStatus) -> None:
     step = state.step(step_id)
     step.status = status
     step.deadline = None
+    step.reported = None
     state.unfinished -= 1
     state.ready.pop(step_id, None)
     state.active.pop(step_id, None)
@@ -134,6 +148,7 @@ _FOLDS: dict[type, Callable[[ExecutionState, Any, str, int, float], None]] = {
     ExecutionStarted: _started,
     StepDispatched: _dispatched,
     StepResent: _resent,
+    StepProgressed: _progressed,
     AttemptFailed: _attempt_failed,
     StepSucceeded: _succeeded,
     StepFailed: _failed,

@@ -11,13 +11,14 @@ from typing import Protocol
 
 from pydantic_core import to_json
 
-from contracts.execution import StepCommand, StepResult
+from contracts.execution import StepCommand, StepProgress, StepResult
 from contracts.history import (
     AttemptFailed,
     Event,
     StepDispatched,
     StepError,
     StepFailed,
+    StepProgressed,
     StepResent,
     StepStatus,
     StepSucceeded,
@@ -49,6 +50,10 @@ class StepKind(Protocol):
 
     def hear(self, state: ExecutionState, result: StepResult, now: float) -> list[Event]:
         """A message for the step has come. No events: it changes nothing."""
+        ...
+
+    def progress(self, state: ExecutionState, report: StepProgress, now: float) -> list[Event]:
+        """Whoever works on the step says how far it is. No events: it changes nothing."""
         ...
 
     def due(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
@@ -102,6 +107,21 @@ class Action:
             return []
         error = result.error or StepError(type="UnknownError", message="the agent gave no reason")
         return self._fail(state, result.step, error, now, result)
+
+    def progress(self, state: ExecutionState, report: StepProgress, now: float) -> list[Event]:
+        step = state.step(report.step)
+        if step.status is not StepStatus.RUNNING or report.attempt != step.attempt or step.deadline is None:
+            return []
+        if step.reported is not None and report.number <= step.reported.get(report.run_id, 0):
+            return []
+        lease = state.plan.steps[report.step].lease
+        return [
+            StepProgressed(
+                **report.model_dump(exclude={"execution_id"}),
+                # Never earlier than it was, though the clocks of two replicas may differ.
+                deadline=max(step.deadline, now + lease),
+            )
+        ]
 
     def due(self, state: ExecutionState, step_id: str, now: float) -> list[Event]:
         step = state.step(step_id)

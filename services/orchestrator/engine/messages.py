@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from contracts.execution import StepCommand, StepResult, WakeUp
+from contracts.execution import StepCommand, StepProgress, StepResult, WakeUp
 from contracts.history import Event, PayloadRef
 
 
@@ -34,7 +34,7 @@ class Cancel:
     reason: str = ""
 
 
-EngineMessage = Start | Cancel | StepResult | WakeUp
+EngineMessage = Start | Cancel | StepResult | StepProgress | WakeUp
 
 
 def cause_of(message: EngineMessage) -> str:
@@ -46,6 +46,8 @@ def cause_of(message: EngineMessage) -> str:
             return "cancel"
         case StepResult():
             return message.result_id
+        case StepProgress():
+            return message.id
         case WakeUp():
             return f"{'restart' if message.restart else 'wake'}:{message.due:.6f}"
 

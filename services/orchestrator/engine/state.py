@@ -14,7 +14,7 @@ from services.orchestrator.engine.plan import Plan
 class StepState:
     """``waiting_on`` counts the dependencies that have not ended; ``deadline`` (epoch seconds) ends the lease of a
     running step and the backoff of a waiting one; ``cause`` and ``cause_n`` are the message and the log entry that
-    sent the attempt now open."""
+    sent the attempt now open; ``reported`` is the number of the latest report of progress, by run of that attempt."""
 
     waiting_on: int
     status: StepStatus = StepStatus.PENDING
@@ -27,6 +27,7 @@ class StepState:
     output: Any = None
     output_ref: PayloadRef | None = None
     error: StepError | None = None
+    reported: dict[str, int] | None = None
 
 
 class ExecutionState:

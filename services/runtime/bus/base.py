@@ -136,6 +136,16 @@ class Bus(Protocol):
         """
         ...
 
+    async def remove(self, queue: Queue, receive: Receive) -> None:
+        """Take a queue off its exchanges, so that nothing new comes to it, hand what is left in it to ``receive``, one
+        at a time and in order, and delete it. For queues that nobody takes from any more. A queue that does not exist
+        is no error. If ``receive`` raises, its delivery goes back, the queue stays and the error comes out here.
+
+        Raises:
+            BusUnavailable: the broker is away. To be called again: what was handed over is not there any more.
+        """
+        ...
+
     async def start(self) -> None:
         """Connect (waiting for the broker as long as it takes), declare the exchanges and the dead-letter queue,
         and begin the registered subscriptions.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -15,14 +16,29 @@ from services.runtime.bus.direct_broker import DirectBroker, DirectQueue, Stored
 log = structlog.get_logger(__name__)
 
 
+class Holder(Protocol):
+    """Whoever holds deliveries until they are settled."""
+
+    @property
+    def queue(self) -> Queue: ...
+
+    def holds(self, delivery: "DirectDelivery") -> bool: ...
+
+    def settle(self, delivery: "DirectDelivery") -> None: ...
+
+    def give_back(self, delivery: "DirectDelivery") -> None: ...
+
+    def publish(self, frame: Frame) -> None: ...
+
+
 class DirectDelivery:
-    """A message that a subscription holds until it is settled."""
+    """A message that somebody holds until it is settled."""
 
-    __slots__ = ("_message", "_subscription")
+    __slots__ = ("_holder", "_message")
 
-    def __init__(self, message: Stored, subscription: "DirectSubscription") -> None:
+    def __init__(self, message: Stored, holder: Holder) -> None:
         self._message = message
-        self._subscription = subscription
+        self._holder = holder
 
     @property
     def body(self) -> bytes:
@@ -50,7 +66,7 @@ class DirectDelivery:
 
     @property
     def queue(self) -> str:
-        return self._subscription.queue.name
+        return self._holder.queue.name
 
     @property
     def routing_key(self) -> str:
@@ -65,16 +81,16 @@ class DirectDelivery:
         return self._message.died_in
 
     async def ack(self) -> None:
-        self._subscription.settle(self)
+        self._holder.settle(self)
 
     async def retry(self) -> None:
-        self._subscription.give_back(self)
+        self._holder.give_back(self)
 
     async def dead_letter(self, reason: str, detail: str) -> None:
-        if self._subscription.holds(self):
+        if self._holder.holds(self):
             exchange = self._message.frame.address.exchange.value
-            self._subscription.publish(dead_letter(self, exchange, reason, detail))
-            self._subscription.settle(self)
+            self._holder.publish(dead_letter(self, exchange, reason, detail))
+            self._holder.settle(self)
 
 
 class DirectSubscription:
@@ -163,6 +179,43 @@ class DirectSubscription:
             self._bus.forget(self)
 
 
+class _Left:
+    """Holds the one message of a queue that is being removed."""
+
+    def __init__(self, source: DirectQueue, broker: DirectBroker) -> None:
+        self.queue = source.spec
+        self._source = source
+        self._broker = broker
+        self._held: tuple[DirectDelivery, Stored] | None = None
+
+    async def hand_out(self, receive: Receive) -> None:
+        while (message := self._source.take_out()) is not None:
+            delivery = DirectDelivery(message, self)
+            self._held = (delivery, message)
+            try:
+                await receive(delivery)
+            except BaseException:
+                self.give_back(delivery)
+                raise
+            self.settle(delivery)
+
+    def holds(self, delivery: DirectDelivery) -> bool:
+        return self._held is not None and self._held[0] is delivery
+
+    def settle(self, delivery: DirectDelivery) -> None:
+        if self.holds(delivery):
+            self._held = None
+
+    def give_back(self, delivery: DirectDelivery) -> None:
+        if self._held is not None and self.holds(delivery):
+            (_, message), self._held = self._held, None
+            self._source.give_back([message])
+
+    def publish(self, frame: Frame) -> None:
+        if not self._broker.publish(frame):
+            raise UnroutableMessage(frame.address, frame.type)
+
+
 class DirectBus(Bus):
     """One service's connection to the broker of its process.
 
@@ -198,6 +251,13 @@ class DirectBus(Bus):
     async def declare(self, queue: Queue) -> None:
         self._require_connection()
         self._broker.declare(queue, self)
+
+    async def remove(self, queue: Queue, receive: Receive) -> None:
+        self._require_connection()
+        source = self._broker.unbind(queue.name)
+        if source is not None:
+            await _Left(source, self._broker).hand_out(receive)
+            self._broker.delete(source)
 
     async def start(self) -> None:
         self._connected = True

@@ -65,6 +65,11 @@ class DirectQueue:
                 self._returned.append(replace(message, redeliveries=message.redeliveries + 1))
         self.dispatch()
 
+    def take_out(self) -> Stored | None:
+        """The message that is next, if there is one; nobody holds it then."""
+        waiting = self._returned or self._waiting
+        return waiting.popleft() if waiting else None
+
     def join(self, consumer: Consumer) -> None:
         self._consumers.append(consumer)
         self.dispatch()
@@ -125,11 +130,18 @@ class DirectBroker:
         self._bury_again()
         return queue
 
+    def unbind(self, name: str) -> DirectQueue | None:
+        """Take a queue off every exchange; it stays. None if there is no such queue."""
+        queue = self._queues.get(name)
+        if queue is not None:
+            for table in self._exchanges.values():
+                table.remove(queue)
+        return queue
+
     def delete(self, queue: DirectQueue) -> None:
         if self._queues.get(queue.spec.name) is queue:
+            self.unbind(queue.spec.name)
             del self._queues[queue.spec.name]
-        for table in self._exchanges.values():
-            table.remove(queue)
 
     def disconnect(self, owner: object) -> None:
         """Delete the queues that belong to a connection that is gone."""

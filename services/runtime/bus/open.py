@@ -17,7 +17,7 @@ def open_bus(settings: Settings, direct_broker: DirectBroker | None = None) -> B
     ``direct_broker`` is what the services of one process share; only the ``direct`` bus needs it.
 
     Raises:
-        BusNotAvailable: ``redis``, which does not exist yet, or ``direct`` without a broker to share.
+        BusNotAvailable: ``direct`` without a broker to share.
     """
     match settings.communication_protocol:
         case Protocol.RABBITMQ:
@@ -26,10 +26,11 @@ def open_bus(settings: Settings, direct_broker: DirectBroker | None = None) -> B
             if direct_broker is None:
                 raise BusNotAvailable(
                     "COMMUNICATION_PROTOCOL=direct connects services of one process only: run them together with"
-                    " `python -m services`, or set it to rabbitmq"
+                    " `python -m services`, or set it to rabbitmq or redis"
                 )
             return DirectBus(direct_broker, drain_timeout=settings.shutdown_timeout)
         case Protocol.REDIS:
-            raise BusNotAvailable(
-                "COMMUNICATION_PROTOCOL=redis is not available yet; it is allowed to be rabbitmq or direct"
-            )
+            # Only where it is used: a service over RabbitMQ starts without it.
+            from services.runtime.bus.redis import RedisBus
+
+            return RedisBus(settings.redis_url, drain_timeout=settings.shutdown_timeout)

@@ -26,6 +26,7 @@ from contracts import topology
 from contracts.envelope import Message
 from contracts.topology import Exchange, Queue
 from services.runtime.bus.base import Bus, BusError, BusUnavailable, Frame, Receive, UnroutableMessage
+from services.runtime.bus.rabbit_removal import hand_out_what_is_left
 from services.runtime.bus.rabbit_subscription import RabbitSubscription
 from services.runtime.bus.rabbit_topology import declare_queue, exchange_of
 from services.runtime.bus.rabbit_transport import GatheringConnection
@@ -127,6 +128,15 @@ class RabbitBus(Bus):
                 self._declaring = await self.open_channel()
             await declare_queue(self._declaring, queue)
 
+    async def remove(self, queue: Queue, receive: Receive) -> None:
+        if not await hand_out_what_is_left(self, queue, receive):
+            return
+        async with self._declare_lock, self.operation(f"delete {queue.name}"):
+            if self._declaring is None:
+                self._declaring = await self.open_channel()
+            # This channel forgets it with that, and does not declare it again after a reconnect.
+            await self._declaring.queue_delete(queue.name)
+
     async def start(self) -> None:
         wait = FIRST_WAIT
         while True:
@@ -192,6 +202,12 @@ class RabbitBus(Bus):
         channel = cast(RobustChannel, self._connection.channel())
         await channel.initialize()
         return channel
+
+    async def open_plain_channel(self) -> aiormq.abc.AbstractChannel:
+        """A channel that does not come back after a reconnect."""
+        if not self.connected or self._connection is None or self._connection.transport is None:
+            raise BusUnavailable(f"not connected to RabbitMQ at {self._where}")
+        return await self._connection.transport.connection.channel()
 
     def begun(self, subscription: RabbitSubscription) -> None:
         self._subscriptions[subscription] = None

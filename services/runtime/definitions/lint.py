@@ -1,7 +1,8 @@
 """Submit-time validation: every fault of a definition, each with its path, before anything is stored."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -21,14 +22,23 @@ _STEP_PATH = re.compile(r"steps\[(\d+)\]")
 _HYPHENATED = re.compile(r"steps\.([A-Za-z_]\w*(?:-\w+)+)")
 
 
+@dataclass(frozen=True, slots=True)
+class NamedAgents:
+    """The agent type of each agent that is registered, by its id, and some ids of a type to show where one is wrong."""
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
 def lint(
-    raw: Any, agents: Mapping[str, AgentDescriptor] | None = None
+    raw: Any, agents: Mapping[str, AgentDescriptor] | None = None, named: NamedAgents | None = None
 ) -> tuple[WorkflowDefinition | None, list[Fault]]:
     """Check a definition as a user sent it. Never raises for what it holds; linear in its size.
 
     Parameters:
         raw: the definition as JSON values.
         agents: what each agent type can do; None leaves agent types, actions and their inputs unchecked.
+        named: the agents that steps may name; None leaves them unchecked.
 
     Returns:
         The definition and no faults, or None and every fault, in the order of the steps.
@@ -36,7 +46,7 @@ def lint(
     reading = read_definition(raw)
     if reading.definition is None:
         return None, reading.faults
-    found = _Workflow(reading, reading.definition, agents).faults()
+    found = _Workflow(reading, reading.definition, agents, named).faults()
     unreadable = {fault.path for fault in reading.faults}
     # What cannot be read has a stand-in, of which nothing else should be said.
     faults = [*reading.faults, *(fault for fault in found if not _at_or_below(fault.path, unreadable))]
@@ -56,13 +66,18 @@ def _place(fault: Fault) -> int:
 
 class _Workflow:
     def __init__(
-        self, reading: Reading, definition: WorkflowDefinition, agents: Mapping[str, AgentDescriptor] | None
+        self,
+        reading: Reading,
+        definition: WorkflowDefinition,
+        agents: Mapping[str, AgentDescriptor] | None,
+        named: NamedAgents | None,
     ) -> None:
         self.definition = definition
         self.index: dict[str, int] = {}
         for i, step in enumerate(definition.steps):
             self.index.setdefault(step.id, i)
         self._agents = agents
+        self._named = named
         self._left_out = reading.left_out
         self._schemas: dict[tuple[str, str], InputSchema] = {}
         # step id -> the steps it waits for, each with the path of what makes it wait
@@ -78,6 +93,8 @@ class _Workflow:
                 found.extend(self._at_location(i, step, location))
             if self._agents is not None:
                 found.extend(self._of_capability(i, step, compiled, self._agents))
+            if self._named is not None:
+                found.extend(_of_agent(i, step, self._named))
         found.extend(self._cycles())
         return found
 
@@ -203,6 +220,18 @@ class _Workflow:
         reasons = "; ".join(_middle_left_out([f"{a} waits for {b} by {self._waits[a][b]}" for a, b in pairs]))
         message = f"these steps wait for each other, so none can begin: {chain} ({reasons})"
         return Fault(path=self._waits[ring[0]][ring[1]], code="cycle", message=message)
+
+
+def _of_agent(i: int, step: StepDefinition, named: NamedAgents) -> Iterator[Fault]:
+    if step.agent_id is None or step.agent_id == step.agent_type:
+        return  # whichever is free: that is what the default agent stands for
+    kind = named.types.get(step.agent_id)
+    if kind == step.agent_type:
+        return
+    what = f"there is no agent {step.agent_id!r}" if kind is None else f"agent {step.agent_id!r} is of type {kind!r}"
+    others = ", ".join(one for one in named.others.get(step.agent_type, ()) if one != step.agent_type) or "none"
+    message = f"{what}; agents of type {step.agent_type!r} with an id of their own: {others}"
+    yield Fault(path=f"steps[{i}].agent_id", code="unknown_agent", message=message)
 
 
 def _never_holds(when: Expression) -> str | None:

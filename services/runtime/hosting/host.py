@@ -1,203 +1,161 @@
-"""AgentHost: the service that runs the agents of one type. Every agent service is one of these."""
+"""The agent host: the service that runs agents of one type, or of several. Every agent service is one of these."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import structlog
-
 from contracts import topology
-from contracts.agents import AgentAnnounced, AgentMail, AgentReply, AgentStatus
-from contracts.envelope import new_id
-from contracts.execution import RunSteps, StepCommand
+from contracts.agents import AgentDescriptor, AgentLimits, AgentState
+from contracts.envelope import Message, new_id
+from contracts.execution import RunSteps, StepsCancelled
+from contracts.hosts import HostAssignment, PluginFault
+from contracts.registry import AgentMail
 from services.runtime.agent import BaseAgent
-from services.runtime.background import in_background, stopped
-from services.runtime.bus.base import Bus, BusError
-from services.runtime.capability import CapabilityError
-from services.runtime.envelope_codec import Outgoing
+from services.runtime.bus.base import Bus
+from services.runtime.hosting.agents import Agents
+from services.runtime.hosting.announcing import Announcer, NamedAgents
+from services.runtime.hosting.bus_messenger import BusMessenger
+from services.runtime.hosting.cancellation import Cancellations
+from services.runtime.hosting.hosted import AgentFactory, HostedType, shared_prefetch
+from services.runtime.hosting.instances import Instances
+from services.runtime.hosting.mailroom import Mailroom
 from services.runtime.hosting.performer import Performer
+from services.runtime.hosting.progress import ProgressSender
 from services.runtime.hosting.quarantine import Quarantine
-from services.runtime.hosting.results import Finished, ResultSender, Work
+from services.runtime.hosting.results import ResultSender
+from services.runtime.hosting.worker import Worker
 from services.runtime.requests import Requests
-from services.runtime.service import Outbox, Received, Resource, Route, Service
+from services.runtime.service import Intake, Outbox, Resource, Route, Service
 from services.runtime.settings import Settings
 
-log = structlog.get_logger(__name__)
-
-HEARTBEAT = 5.0
-
-
-class BusMessenger:
-    """How the agents of a host reach other agents: over the bus."""
-
-    def __init__(self, outbox: Outbox, requests: Requests) -> None:
-        self._outbox = outbox
-        self._requests = requests
-
-    async def send(self, sender_id: str, agent_id: str, body: dict[str, Any]) -> str:
-        message_id = new_id()
-        await self._outbox.send([Outgoing(AgentMail(agent_id=agent_id, body=body), message_id=message_id)])
-        return message_id
-
-    async def ask(self, sender_id: str, agent_id: str, body: dict[str, Any], timeout: float) -> dict[str, Any]:
-        answer = await self._requests.ask(Outgoing(AgentMail(agent_id=agent_id, body=body)), timeout)
-        if not isinstance(answer, AgentReply) or answer.error is not None:
-            reason = answer.error if isinstance(answer, AgentReply) else f"it answered with {answer.TYPE}"
-            raise CapabilityError(f"agent {agent_id} could not answer: {reason}", code="AgentRefused")
-        return answer.body or {}
-
-
-class Agents:
-    """The agents of one host: one without a name, which takes whatever any agent of the type may do, and those that
-    were named."""
-
-    def __init__(self, agent_class: type[BaseAgent], named: Sequence[str], config: Mapping[str, Any]) -> None:
-        self.host_id = f"{agent_class.agent_type}-{new_id()[:8]}"
-        self.any = agent_class(self.host_id, config)
-        self.named = {agent_id: agent_class(agent_id, config) for agent_id in named}
-        self._messenger: BusMessenger | None = None
-
-    def connect(self, messenger: BusMessenger) -> None:
-        self._messenger = messenger
-
-    async def start(self) -> None:
-        for agent in (self.any, *self.named.values()):
-            await agent.start(self._messenger)
-
-    async def stop(self) -> None:
-        for agent in (self.any, *self.named.values()):
-            await agent.stop()
-
-    def of(self, agent_id: str | None) -> BaseAgent:
-        return self.any if agent_id is None else self.named.get(agent_id, self.any)
-
-    @property
-    def status(self) -> AgentStatus:
-        everyone = {agent.status for agent in (self.any, *self.named.values())}
-        for status in (AgentStatus.ERROR, AgentStatus.PROCESSING, AgentStatus.IDLE):
-            if status in everyone:
-                return status
-        return AgentStatus.STOPPED
-
-
-class Worker:
-    """Runs commands side by side, as many as the host's concurrency allows."""
-
-    def __init__(self, agents: Agents, performer: Performer, sender: ResultSender, settings: Settings) -> None:
-        self._agents = agents
-        self._performer = performer
-        self._sender = sender
-        self._places = asyncio.Semaphore(settings.agent_concurrency)
-        self._drain_timeout = settings.shutdown_timeout
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        """Nothing: work comes by message."""
-
-    async def stop(self) -> None:
-        """Let what is in hand end; what does not end in time goes back to the broker with the connection."""
-        if self._tasks:
-            _, unfinished = await asyncio.wait(self._tasks, timeout=self._drain_timeout)
-            for task in unfinished:
-                task.cancel()
-
-    async def run(self, received: Received[RunSteps]) -> None:
-        """Take over a message of commands; its results are sent as they come."""
-        message = received.message
-        if not message.commands:
-            await received.delivery.ack()
-        work = Work(received, len(message.commands))
-        for command in message.commands:
-            task = asyncio.create_task(self._one(message, command, work))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _one(self, message: RunSteps, command: StepCommand, work: Work) -> None:
-        async with self._places:
-            agent = self._agents.of(message.agent_id)
-            result, size = await self._performer.perform(agent, message.action, command, alone=message.quarantine)
-        self._sender.put(Finished(result, command.reply_key, message.action, size, work))
-
-
-class Announcer:
-    """Says what this host offers, at once and then with every heartbeat."""
-
-    def __init__(self, agents: Agents, outbox: Outbox) -> None:
-        self._agents = agents
-        self._outbox = outbox
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = in_background(self._run(), "announcer")
-
-    async def stop(self) -> None:
-        await stopped(self._task)
-
-    async def _run(self) -> None:
-        descriptor = self._agents.any.describe()
-        while True:
-            announcement = AgentAnnounced(
-                host_id=self._agents.host_id,
-                descriptor=descriptor,
-                agent_ids=tuple(self._agents.named),
-                status=self._agents.status,
-                heartbeat_seconds=HEARTBEAT,
-            )
-            try:
-                await self._outbox.send([Outgoing(announcement)])
-            except BusError as error:
-                log.debug("announcement put off", error=str(error))
-                await asyncio.sleep(0.2)
-            else:
-                await asyncio.sleep(HEARTBEAT)
+__all__ = ["HostedType", "agent_service", "hosting_service"]
 
 
 def agent_service(
     agent_class: type[BaseAgent], settings: Settings, bus: Bus, config: Mapping[str, Any] | None = None
 ) -> Service:
-    """A service that runs agents of ``agent_class``: its table, and what it holds open.
+    """A service that runs agents of ``agent_class``. ``config`` is the service's own configuration: its default agent
+    has it, and an instance that somebody creates sets its own over it, but for the class's ``fixed_config``."""
+    return hosting_service(agent_class.agent_type, [HostedType(agent_class, config or {})], settings, bus)
 
-    ``AGENT_IDS`` names agents as ``type/id``; those of this type get a queue of their own here.
+
+def hosting_service(
+    name: str,
+    hosted: Sequence[HostedType],
+    settings: Settings,
+    bus: Bus,
+    faults: Sequence[PluginFault] = (),
+    *,
+    apart: bool = False,
+) -> Service:
+    """A service that runs agents of several types in one process. ``faults`` are agent types that could not be loaded,
+    which it announces with the others. ``apart``: a type whose default agent cannot start leaves the others as they
+    are; otherwise the service does not start without it.
+
+    Raises:
+        ValueError: two of the classes have the same ``agent_type``.
     """
-    agent_type = agent_class.agent_type
-    named = [
-        agent_id for kind, _, agent_id in (entry.partition("/") for entry in settings.agent_ids) if kind == agent_type
-    ]
-    agents = Agents(agent_class, named, config or {})
-    outbox = Outbox(bus, agents.host_id)
-    requests = Requests(bus, agents.host_id)
-    agents.connect(BusMessenger(outbox, requests))
+    types = [one.agent_type for one in hosted]
+    twice = sorted(agent_type for agent_type, count in Counter(types).items() if count > 1)
+    if twice:
+        raise ValueError(f"{name} cannot host two classes of one agent type: {', '.join(twice)}")
+
+    host_id = f"{name}-{new_id()[:8]}"
+    outbox = Outbox(bus, host_id)
+    requests = Requests(bus, host_id)
+    messenger = BusMessenger(outbox, requests, settings.agent_timeout)
+    places = asyncio.Semaphore(settings.agent_concurrency)
+    factories = {
+        one.agent_type: AgentFactory(one, settings.agent_limits.get(one.agent_type, AgentLimits()), places)
+        for one in hosted
+    }
+    agents = Agents(
+        [factory.default() for factory in factories.values()],
+        messenger,
+        start_timeout=settings.agent_timeout if apart else None,
+    )
+
     quarantine = Quarantine()
-    sender = ResultSender(outbox, agent_type, settings.shutdown_timeout)
-    worker = Worker(agents, Performer(agent_type, quarantine), sender, settings)
+    cancellations = Cancellations()
+    progress = ProgressSender(outbox)
+    performer = Performer(quarantine, progress, cancellations)
+    sender = ResultSender(outbox, settings.shutdown_timeout)
+    worker = Worker(
+        agents, performer, sender, patience=2 * settings.agent_heartbeat, drain_timeout=settings.shutdown_timeout
+    )
+    mailroom = Mailroom(agents, outbox, timeout=settings.agent_timeout, retries=settings.max_message_retries)
+    intakes: dict[type[Message], Intake] = {RunSteps: worker.run, AgentMail: mailroom.take}
 
-    async def mail(received: Received[AgentMail]) -> Sequence[Outgoing[Any]]:
-        agent_id = received.message.agent_id
-        try:
-            async with asyncio.timeout(settings.agent_timeout):
-                body = await agents.of(agent_id).process_message(received.message.body)
-            reply = AgentReply(agent_id=agent_id, body=body)
-        except Exception as error:
-            log.warning("mail failed", agent=agent_id, error=repr(error))
-            reply = AgentReply(agent_id=agent_id, error=f"{type(error).__name__}: {error}")
-        return [received.reply(reply)] if received.wants_reply else []
+    listening = asyncio.Event()
+    instances = Instances(
+        host_id,
+        factories,
+        agents,
+        messenger,
+        bus,
+        outbox,
+        intakes,
+        concurrency=settings.agent_concurrency,
+        start_timeout=settings.agent_timeout,
+        announce=lambda: announcer.announce(),
+    )
 
+    def describe() -> tuple[AgentDescriptor, ...]:
+        return tuple(agent.describe() for agent in agents.defaults.values())
+
+    def states() -> tuple[AgentState, ...]:
+        defaults = (
+            AgentState(agent_id=one, status=agent.status, error=agents.failures.get(one, ""))
+            for one, agent in agents.defaults.items()
+        )
+        return (*defaults, *instances.states)
+
+    announcer = Announcer(
+        host_id,
+        name,
+        outbox,
+        describe=describe,
+        states=states,
+        faults=faults,
+        listening=listening,
+        heartbeat=settings.agent_heartbeat,
+    )
+    named = NamedAgents(_named(settings, types), messenger, listening)
     routes = [
-        Route(
-            topology.agent_type_queue(agent_type), intakes={RunSteps: worker.run}, prefetch=settings.agent_concurrency
-        ),
-        Route(topology.agent_quarantine_queue(agent_type), intakes={RunSteps: worker.run}, prefetch=1),
         *(
             Route(
-                topology.agent_queue(agent_type, agent_id),
-                handlers={AgentMail: mail},
-                intakes={RunSteps: worker.run},
-                prefetch=settings.agent_concurrency,
+                topology.agent_type_queue(one),
+                intakes=intakes,
+                prefetch=shared_prefetch(agent, settings.agent_concurrency),
             )
-            for agent_id in named
+            for one, agent in agents.defaults.items()
+        ),
+        *(Route(topology.agent_quarantine_queue(one), intakes={RunSteps: worker.run}, prefetch=1) for one in types),
+        Route(
+            topology.host_queue(host_id, types),
+            handlers={HostAssignment: instances.assigned, StepsCancelled: cancellations.steps_cancelled},
         ),
     ]
-    resources: list[Resource] = [agents, quarantine, requests, sender, worker, Announcer(agents, outbox)]
-    # A command over its delivery limit goes there; with nobody bound the broker would drop it.
-    declares = [topology.orchestrator_crashed()]
-    return Service(agent_type, bus, routes=routes, resources=resources, declares=declares)
+    # The last is stopped first: work ends and its results go out before anybody is told that the host is gone.
+    resources: list[Resource] = [
+        agents,
+        quarantine,
+        requests,
+        announcer,
+        progress,
+        sender,
+        worker,
+        instances,
+        named,
+    ]
+    # Where commands go that are over their delivery limit, and where this host announces itself: with nobody bound
+    # the broker would drop them.
+    declares = [topology.orchestrator_crashed(), topology.registry_queue()]
+    return Service(name, bus, routes=routes, resources=resources, declares=declares, listening=listening)
+
+
+def _named(settings: Settings, types: Sequence[str]) -> list[tuple[str, str]]:
+    """The agents that AGENT_IDS names, of these types."""
+    entries = (entry.partition("/") for entry in settings.agent_ids)
+    return [(agent_type, agent_id) for agent_type, _, agent_id in entries if agent_type in types]

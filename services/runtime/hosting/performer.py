@@ -1,4 +1,4 @@
-"""One command to one result: cache, timeout, and every failure by its name."""
+"""One command to one result: cache, limits, timeout, cancellation, and every failure by its name."""
 
 import asyncio
 import hashlib
@@ -16,14 +16,14 @@ from contracts.execution import StepCommand, StepResult
 from contracts.history import StepError
 from services.runtime.agent import AgentStopped, BaseAgent
 from services.runtime.capability import CapabilityError
+from services.runtime.hosting.cancellation import Cancellations
+from services.runtime.hosting.outcomes import is_ours_to_obey, sendable_size, text_of
+from services.runtime.hosting.progress import ProgressSender, Reporter
 from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
-from services.runtime.step_context import StepContext, working_on
+from services.runtime.step_context import StepContext, WorkCancelled, working_on
 
 log = structlog.get_logger(__name__)
 
-LARGEST_OUTPUT = 8 * 1024 * 1024
-_LEVELS_BESIDE = 100  # readers take 200 levels of JSON; half of them are left for what an output is put into
-_LONGEST_MESSAGE = 4_000
 _LARGEST_DETAILS = 16 * 1024
 _CACHE_BYTES = 64 * 1024 * 1024
 
@@ -35,12 +35,37 @@ class Cached:
     ttl: float
 
 
+@dataclass(slots=True)
+class Run:
+    """One run of a command; ``started_at`` is when its work began, epoch seconds."""
+
+    id: str
+    agent: BaseAgent
+    action: str
+    command: StepCommand
+    alone: bool
+    started_at: float
+
+    def result(self, **what: Any) -> StepResult:
+        return StepResult(
+            result_id=self.id,
+            execution_id=self.command.execution_id,
+            step=self.command.step,
+            attempt=self.command.attempt,
+            agent_id=self.agent.agent_id,
+            started_at=self.started_at,
+            finished_at=time.time(),
+            **what,
+        )
+
+
 class Performer:
     """Runs commands on agents. Always answers with a result; nothing an agent does comes out as an exception."""
 
-    def __init__(self, agent_type: str, quarantine: Quarantine) -> None:
-        self._agent_type = agent_type
+    def __init__(self, quarantine: Quarantine, progress: ProgressSender, cancellations: Cancellations) -> None:
         self._quarantine = quarantine
+        self._progress = progress
+        self._cancellations = cancellations
         # One random part a process and a number a run: as unique as an id of its own each, at a tenth of the cost.
         self._process_id = new_id()
         self._runs = itertools.count(1)
@@ -52,89 +77,57 @@ class Performer:
         self, agent: BaseAgent, action: str, command: StepCommand, *, alone: bool = False
     ) -> tuple[StepResult, int]:
         """The command's result and roughly its size in bytes. ``alone`` runs it in a process of its own."""
-        key = self._cache_key(agent, action, command) if command.cache_ttl else None
+        run = Run(f"{self._process_id}-{next(self._runs)}", agent, action, command, alone, time.time())
+        key = _cache_key(agent, action, command) if command.cache_ttl else None
         cached = self._cache.get(key) if key else None
-        started_at = time.time()
         if cached is not None:
-            return self._result(agent, command, started_at, ok=True, output=cached.output, cached=True), cached.size
+            return run.result(ok=True, output=cached.output, cached=True), cached.size
+        reporter = Reporter(self._progress, command, agent.agent_id, run.id)
+        context = StepContext(command.execution_id, command.step, command.attempt, command.correlation_id, reporter)
         try:
-            async with asyncio.timeout(command.timeout):
-                output = await self._run(agent, action, command, alone)
-            size = _size(output, action)
+            with self._cancellations.cancellable(command.id, context):
+                async with agent.admitted(action):
+                    output = await self._in_time(run, context, reporter)
+            size = sendable_size(output, f"the output of {action}")
         except BaseException as error:
-            if _is_ours_to_obey(error):
+            context.cancel()  # what is left in a thread, of an attempt that took too long say, is waited for by nobody
+            if is_ours_to_obey(error):
                 raise
-            fault = _fault(error, action, command)
+            fault = _fault(error, action, command, reported=reporter.reported)
             log.info("attempt failed", command=command.id, error=fault.type, detail=fault.message)
-            return self._result(agent, command, started_at, ok=False, error=fault), len(fault.message)
+            return run.result(ok=False, error=fault), len(fault.message)
         if key and command.cache_ttl and size < _CACHE_BYTES:
             self._cache[key] = Cached(output, size, command.cache_ttl)
-        return self._result(agent, command, started_at, ok=True, output=output), size
+        return run.result(ok=True, output=output), size
 
-    async def _run(self, agent: BaseAgent, action: str, command: StepCommand, alone: bool) -> dict[str, Any]:
-        context = StepContext(command.execution_id, command.step, command.attempt, command.correlation_id)
-        inputs = command.inputs or {}
-        if alone:
-            return await self._quarantine.run(type(agent), agent.agent_id, agent.config, action, inputs, context)
+    async def _in_time(self, run: Run, context: StepContext, reporter: Reporter) -> dict[str, Any]:
+        """What the agent gives, within the command's timeout from the beginning and from every report of progress."""
+        run.started_at = time.time()
+        async with asyncio.timeout(run.command.timeout) as limit:
+            with reporter.extending(limit):
+                return await self._run(run, context)
+
+    async def _run(self, run: Run, context: StepContext) -> dict[str, Any]:
+        agent, inputs = run.agent, run.command.inputs or {}
+        if run.alone:
+            return await self._quarantine.run(agent, run.action, inputs, context)
         with working_on(context):
-            return await agent.perform(action, inputs)
-
-    def _result(self, agent: BaseAgent, command: StepCommand, started_at: float, **what: Any) -> StepResult:
-        return StepResult(
-            result_id=f"{self._process_id}-{next(self._runs)}",
-            execution_id=command.execution_id,
-            step=command.step,
-            attempt=command.attempt,
-            agent_id=agent.agent_id,
-            started_at=started_at,
-            finished_at=time.time(),
-            **what,
-        )
-
-    def _cache_key(self, agent: BaseAgent, action: str, command: StepCommand) -> str:
-        what = [self._agent_type, agent.config, action, command.inputs]
-        return hashlib.sha256(to_json(what, fallback=str)).hexdigest()
+            return await agent.perform(run.action, inputs)
 
 
-def _is_ours_to_obey(error: BaseException) -> bool:
-    """Whether the host itself is being stopped. A capability may raise CancelledError or SystemExit of its own, and
-    then it is the command that fails, not the host."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, GeneratorExit)
+def _cache_key(agent: BaseAgent, action: str, command: StepCommand) -> str:
+    what = [agent.agent_type, agent.config, action, command.inputs]
+    return hashlib.sha256(to_json(what, fallback=str)).hexdigest()
 
 
-def _size(output: Any, action: str) -> int:
-    """The bytes of an output that every reader of it will be able to read.
-
-    Raises:
-        CapabilityError: it is too large, or holds what JSON or its readers cannot (NaN, hundreds of levels).
-    """
-    try:
-        encoded = to_json(output, inf_nan_mode="constants")
-        if _may_be_unreadable(encoded):
-            from_json(b"[" * _LEVELS_BESIDE + encoded + b"]" * _LEVELS_BESIDE, allow_inf_nan=False)
-    except (ValueError, RecursionError) as error:
-        raise CapabilityError(f"the output of {action} cannot be sent: {error}", code="InvalidOutput") from error
-    if len(encoded) > LARGEST_OUTPUT:
-        message = f"the output of {action} is {len(encoded)} bytes; at most {LARGEST_OUTPUT} are allowed"
-        raise CapabilityError(message, code="OutputTooLarge")
-    return len(encoded)
-
-
-def _may_be_unreadable(encoded: bytes) -> bool:
-    """Whether it has to be read to be sure. Most outputs need not: so few brackets cannot nest too deep."""
-    brackets = encoded.count(b"[") + encoded.count(b"{")
-    return brackets > _LEVELS_BESIDE or b"NaN" in encoded or b"Infinity" in encoded
-
-
-def _fault(error: BaseException, action: str, command: StepCommand) -> StepError:
+def _fault(error: BaseException, action: str, command: StepCommand, *, reported: bool) -> StepError:
     match error:
         case CapabilityError():
             return StepError(
-                type=error.code, message=_text(error), retryable=error.retryable, details=_bounded(error.details)
+                type=error.code, message=text_of(error), retryable=error.retryable, details=_bounded(error.details)
             )
+        case WorkCancelled():
+            return StepError(type="Cancelled", message=str(error))
         case AgentCrashed():
             return StepError(type="AgentCrashed", message=str(error), retryable=True)
         case AgentStopped():
@@ -143,16 +136,12 @@ def _fault(error: BaseException, action: str, command: StepCommand) -> StepError
             message = f"{action} ended itself with {type(error).__name__}"
             return StepError(type="AgentCrashed", message=message, retryable=True)
         case TimeoutError():
-            message = f"{action} did not finish within {command.timeout:g} s"
+            since = " of its latest report of progress" if reported else ""
+            message = f"{action} did not finish within {command.timeout:g} s{since}"
             return StepError(type="Timeout", message=message, retryable=True)
         case _:
             log.error("capability raised", action=action, command=command.id, exc_info=error)
-            return StepError(type=type(error).__name__, message=_text(error), retryable=True)
-
-
-def _text(error: BaseException) -> str:
-    """The error's message, cut to length, without what no encoding of text can hold."""
-    return str(error)[:_LONGEST_MESSAGE].encode(errors="replace").decode()
+            return StepError(type=type(error).__name__, message=text_of(error), retryable=True)
 
 
 def _bounded(details: Any) -> Any:

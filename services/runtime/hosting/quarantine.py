@@ -8,7 +8,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from contracts.agents import AgentLimits
 from services.runtime.agent import BaseAgent
+from services.runtime.hosting.folder_packages import Portable
 from services.runtime.step_context import StepContext, working_on
 
 
@@ -17,7 +19,11 @@ class AgentCrashed(Exception):
 
 
 class Quarantine:
-    """One child process, made when it is first needed and made again when it dies; one command at a time."""
+    """One child process, made when it is first needed and made again when it dies; one command at a time.
+
+    What a command reports of its progress in there goes nowhere, so its timeout counts from its begin. A cancelled
+    command is ended by the death of the child.
+    """
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
@@ -31,9 +37,7 @@ class Quarantine:
 
     async def run(
         self,
-        agent_class: type[BaseAgent],
-        agent_id: str,
-        config: Mapping[str, Any],
+        agent: BaseAgent,
         action: str,
         inputs: Mapping[str, Any],
         context: StepContext,
@@ -44,14 +48,15 @@ class Quarantine:
             AgentCrashed: the process died.
         """
         async with self._alone:
-            work = self._submit(_perform, agent_class, agent_id, dict(config), action, dict(inputs), context)
+            like = (Portable(type(agent)), agent.agent_id, agent.config, agent.effective_limits)
+            work = self._submit(_perform, *like, action, dict(inputs), context)
             try:
                 return await asyncio.wrap_future(work)
             except (BrokenProcessPool, SystemExit, KeyboardInterrupt) as error:
                 self._kill()
                 raise AgentCrashed(f"the process died while {action} ran alone in it") from error
             except asyncio.CancelledError:
-                # A timeout: the child may run for ever, and the next command must not wait for it.
+                # A timeout or a cancelled execution: the child may run for ever, and the next command must not wait.
                 self._kill()
                 raise
 
@@ -77,12 +82,14 @@ def _perform(
     agent_class: type[BaseAgent],
     agent_id: str,
     config: dict[str, Any],
+    limits: AgentLimits,
     action: str,
     inputs: dict[str, Any],
     context: StepContext,
 ) -> dict[str, Any]:
     async def perform() -> dict[str, Any]:
         agent = agent_class(agent_id, config)
+        agent.limit_by(limits)
         await agent.start()
         try:
             with working_on(context):

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
-from contracts.execution import StepResult, StepResults
+from contracts.execution import RunSteps, StepResult, StepResults
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
@@ -24,7 +23,8 @@ _PAUSE = 0.2
 class Work:
     """A message of commands in hand: acked when the last of its results is confirmed by the broker."""
 
-    def __init__(self, received: Received[Any], commands: int) -> None:
+    def __init__(self, received: Received[RunSteps], commands: int) -> None:
+        self.agent_type = received.message.agent_type
         self._received = received
         self._open = commands
 
@@ -49,9 +49,8 @@ class ResultSender:
     """Sends finished results in the background. While one sending waits for its confirms, the next results gather;
     nothing waits on a clock. Over a broker that is away it tries until the broker is back."""
 
-    def __init__(self, outbox: Outbox, agent_type: str, drain_timeout: float) -> None:
+    def __init__(self, outbox: Outbox, drain_timeout: float) -> None:
         self._outbox = outbox
-        self._agent_type = agent_type
         self._drain_timeout = drain_timeout
         self._waiting: list[Finished] = []
         self._arrived = asyncio.Event()
@@ -95,17 +94,17 @@ class ResultSender:
                 self._drained.set()
 
     def _messages(self, batch: list[Finished]) -> list[StepResults]:
-        groups: defaultdict[tuple[str, str], list[Finished]] = defaultdict(list)
+        groups: defaultdict[tuple[str, str, str], list[Finished]] = defaultdict(list)
         for finished in batch:
-            groups[finished.reply_key, finished.action].append(finished)
+            groups[finished.reply_key, finished.work.agent_type, finished.action].append(finished)
         return [
             StepResults(
                 reply_key=reply_key,
-                agent_type=self._agent_type,
+                agent_type=agent_type,
                 action=action,
                 results=tuple(finished.result for finished in some),
             )
-            for (reply_key, action), group in groups.items()
+            for (reply_key, agent_type, action), group in groups.items()
             for some in _portions(group)
         ]
 

@@ -8,8 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from contracts.agents import AgentAnnounced
+from contracts.agents import AgentRecord
+from contracts.dead_letters import DeadLetter
 from contracts.history import ExecutionStatus, Header, LogEntry
+from contracts.hosts import HostAnnounced
+from contracts.registry import AgentFilter
 from contracts.workflow import Workflow
 
 
@@ -50,11 +53,21 @@ class HeaderFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentHost:
-    """What a host said of itself, and when (epoch seconds)."""
+class Host:
+    """What a host said of itself, when it was last heard of (epoch seconds), and whether it still counts as there."""
 
-    announced: AgentAnnounced
+    announced: HostAnnounced
     seen_at: float
+    available: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """What every dead letter of a list must have."""
+
+    reason: str | None = None
+    type: str | None = None
+    queue: str | None = None
 
 
 class BadCursor(ValueError):
@@ -147,12 +160,61 @@ class Store(Protocol):
 
     async def delete_workflow(self, workflow_id: str) -> bool: ...
 
-    # ---- agents
+    # ---- hosts and agents: written by the registry alone
 
-    async def put_agent_host(self, host: AgentHost) -> None:
-        """Write over what was seen earlier or at the same time only."""
+    async def put_host(self, host: Host) -> None:
+        """Write over whatever is there."""
         ...
 
-    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]:
-        """Hosts seen later than that (epoch seconds), by host id."""
+    async def mark_host(self, host_id: str, seen_at: float, *, available: bool) -> bool:
+        """Write when a host was last heard of, and nothing else of it; False if there is no such host."""
         ...
+
+    async def list_hosts(self) -> list[Host]:
+        """Every host, by host id."""
+        ...
+
+    async def delete_host(self, host_id: str) -> bool: ...
+
+    async def add_agent(self, agent: AgentRecord) -> bool:
+        """Insert; False if the id is taken."""
+        ...
+
+    async def write_agent(self, agent: AgentRecord) -> bool:
+        """Write over the agent of that id; False if there is none."""
+        ...
+
+    async def get_agent(self, agent_id: str) -> AgentRecord | None: ...
+
+    async def list_agents(self, filter: AgentFilter, page: Page) -> tuple[list[AgentRecord], str | None]:
+        """Those that match everything the filter says, by agent id, and the cursor of the next page if there is one.
+
+        Raises:
+            BadCursor: ``page.after`` is not a cursor.
+        """
+        ...
+
+    async def count_agents(self) -> int:
+        """How many there are, default agents not counted."""
+        ...
+
+    async def delete_agent(self, agent_id: str) -> bool: ...
+
+    # ---- dead letters: written by the service of that name alone
+
+    async def put_dead_letter(self, letter: DeadLetter) -> None:
+        """Write over one of the same id."""
+        ...
+
+    async def get_dead_letter(self, letter_id: str) -> DeadLetter | None: ...
+
+    async def list_dead_letters(self, filter: DeadLetterFilter, page: Page) -> tuple[list[DeadLetter], str | None]:
+        """Latest first, with their bodies, and the cursor of the next page if there is one. A page of large letters
+        has fewer rows than were asked for.
+
+        Raises:
+            BadCursor: ``page.after`` is not a cursor.
+        """
+        ...
+
+    async def delete_dead_letter(self, letter_id: str) -> bool: ...

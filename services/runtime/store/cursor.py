@@ -11,7 +11,8 @@ from services.runtime.store.base import BadCursor
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last row shown of a list ordered by a time (epoch seconds) and, where times are equal, an id.
+    """The last row shown of a list ordered by a time (epoch seconds) and, where times are equal, an id; of a list by
+    id alone, ``at`` is 0.
 
     ``kind`` names the list: a cursor of one is not taken for another's.
     """

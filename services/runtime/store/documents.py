@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from contracts.agents import AgentAnnounced
+from contracts.agents import AgentRecord
+from contracts.dead_letters import DeadLetter
 from contracts.history import Header, LogEntry
+from contracts.hosts import HostAnnounced
 from contracts.workflow import Workflow
-from services.runtime.store.base import AgentHost, StoreError, Unstorable
+from services.runtime.store.base import Host, StoreError, Unstorable
 
 Document = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
@@ -105,20 +107,73 @@ def header_of(document: Mapping[str, Any]) -> Header:
     return Header.model_validate({**document, "execution_id": document["_id"]})
 
 
-def host_json(host: AgentHost) -> bytes:
-    return _model_json("agent host", host.announced.host_id, host.announced)
+def host_json(host: Host) -> bytes:
+    return _model_json("host", host.announced.host_id, host.announced)
 
 
-def host_document(host: AgentHost) -> Document:
-    return {"_id": host.announced.host_id, "seen_at": host.seen_at, "announced": host_json(host).decode()}
+def host_document(host: Host) -> Document:
+    return {
+        "_id": host.announced.host_id,
+        "seen_at": host.seen_at,
+        "available": host.available,
+        "announced": host_json(host).decode(),
+    }
 
 
-def host_of_json(key: str, seen_at: float, json: bytes | str) -> AgentHost:
-    return AgentHost(announced=_parsed(AgentAnnounced, "agent host", key, json), seen_at=seen_at)
+def host_of_json(key: str, seen_at: float, available: bool, json: bytes | str) -> Host:
+    return Host(_parsed(HostAnnounced, "host", key, json), seen_at, available)
 
 
-def host_of(document: Mapping[str, Any]) -> AgentHost:
-    return host_of_json(document["_id"], document["seen_at"], document["announced"])
+def host_of(document: Mapping[str, Any]) -> Host:
+    return host_of_json(document["_id"], document["seen_at"], document["available"], document["announced"])
+
+
+def agent_json(agent: AgentRecord) -> bytes:
+    return _model_json("agent", agent.agent_id, agent)
+
+
+def agent_document(agent: AgentRecord) -> Document:
+    return {
+        "_id": agent.agent_id,
+        "agent_type": agent.agent_type,
+        "status": agent.status.value,
+        "capabilities": list(agent.capabilities),
+        "default": agent.default,
+        "agent": agent_json(agent).decode(),
+    }
+
+
+def agent_of_json(key: str, json: bytes | str) -> AgentRecord:
+    return _parsed(AgentRecord, "agent", key, json)
+
+
+def agent_of(document: Mapping[str, Any]) -> AgentRecord:
+    return agent_of_json(document["_id"], document["agent"])
+
+
+def dead_letter_json(letter: DeadLetter) -> bytes:
+    return _model_json("dead letter", letter.id, letter)
+
+
+def dead_letter_document(letter: DeadLetter) -> Document:
+    json = dead_letter_json(letter)
+    return {
+        "_id": letter.id,
+        "reason": letter.reason,
+        "type": letter.type,
+        "queue": letter.queue,
+        "died_at": letter.died_at,
+        "bytes": len(json),
+        "letter": json.decode(),
+    }
+
+
+def dead_letter_of_json(key: str, json: bytes | str) -> DeadLetter:
+    return _parsed(DeadLetter, "dead letter", key, json)
+
+
+def dead_letter_of(document: Mapping[str, Any]) -> DeadLetter:
+    return dead_letter_of_json(document["_id"], document["letter"])
 
 
 def _model_json(kind: str, key: str, value: BaseModel) -> bytes:

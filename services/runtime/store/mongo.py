@@ -23,9 +23,11 @@ from pymongo.write_concern import WriteConcern
 from contracts.history import ExecutionStatus, Header, LogEntry, entry_id
 from contracts.workflow import Workflow
 from services.runtime.store import documents
-from services.runtime.store.base import AgentHost, HeaderFilter, Page, StoreError
+from services.runtime.store.base import HeaderFilter, Page, StoreError
 from services.runtime.store.documents import Document
+from services.runtime.store.mongo_agents import MongoAgents
 from services.runtime.store.mongo_collections import Collections
+from services.runtime.store.mongo_dead_letters import MongoDeadLetters
 from services.runtime.store.mongo_errors import translated
 from services.runtime.store.mongo_layout import Layout
 from services.runtime.store.preparation import Preparation
@@ -38,7 +40,7 @@ _MAX_WINDOW = 1024
 _STATUSES = [status.value for status in ExecutionStatus]
 
 
-class MongoStore:
+class MongoStore(MongoAgents, MongoDeadLetters):
     """A ``Store`` in one MongoDB database, on a server, a replica set or anything that speaks the protocol.
 
     Args:
@@ -69,7 +71,6 @@ class MongoStore:
         self._retry = retry
         self._client: Any = None
         self._layout: Layout | None = None
-        self._collections: Collections | None = None
         self._preparation: Preparation | None = None
 
     # ---- life
@@ -219,22 +220,7 @@ class MongoStore:
     async def delete_workflow(self, workflow_id: str) -> bool:
         return await self._stored.delete("workflows", workflow_id)
 
-    # ---- agents
-
-    async def put_agent_host(self, host: AgentHost) -> None:
-        await self._stored.write_newer("agents", "seen_at", [documents.host_document(host)])
-
-    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]:
-        rows = await self._stored.find("agents", {"seen_at": {"$gt": seen_after}}, order=[("_id", ASCENDING)])
-        return [documents.host_of(row) for row in rows]
-
     # ---- within
-
-    @property
-    def _stored(self) -> Collections:
-        if self._collections is None:
-            raise StoreError("the store is not started")
-        return self._collections
 
     def _timeouts_not_in_url(self) -> dict[str, Any]:
         given = {name.lower() for name, _ in parse_qsl(urlsplit(self._url).query, keep_blank_values=True)}

@@ -1,13 +1,13 @@
 """Documents in and out of MongoDB's collections, in the few ways that the store needs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError
 
-from services.runtime.store.base import Page
+from services.runtime.store.base import Page, StoreError
 from services.runtime.store.cursor import Cursor, decode_cursor
 from services.runtime.store.documents import Document
 from services.runtime.store.mongo_errors import duplicates, translated
@@ -57,6 +57,26 @@ class Collections:
         # moment. A replace that does not insert tells the two apart.
         await self._bulk(name, [_replace_older(rows[i], version, upsert=False) for i in sorted(behind)])
 
+    async def write(self, name: str, row: Document) -> None:
+        """Write over whatever is there."""
+        # A taken id means that another writer inserted it at the same moment; now it is there to be written over.
+        while await self._bulk(name, [ReplaceOne({"_id": row["_id"]}, row, upsert=True)]):
+            pass
+
+    async def overwrite(self, name: str, row: Document) -> bool:
+        """Write over the document of that id; False if there is none."""
+        await self._ready()
+        with translated(f"write {name}"):
+            result = await self._db[name].replace_one({"_id": row["_id"]}, row)
+        return bool(result.matched_count)
+
+    async def change(self, name: str, key: str, fields: Document) -> bool:
+        """Write these fields of a document and leave the others; False if there is no document."""
+        await self._ready()
+        with translated(f"write {name}"):
+            result = await self._db[name].update_one({"_id": key}, {"$set": fields})
+        return bool(result.matched_count)
+
     async def _bulk(self, name: str, operations: Sequence[InsertOne[Document] | ReplaceOne[Document]]) -> set[int]:
         if not operations:
             return set()
@@ -85,18 +105,29 @@ class Collections:
         return {row["_id"]: row for rows in answers for row in rows}
 
     async def find(
-        self, name: str, query: Document, *, order: list[tuple[str, int]] | None = None, limit: int = 0
+        self,
+        name: str,
+        query: Document,
+        *,
+        order: list[tuple[str, int]] | None = None,
+        limit: int = 0,
+        fields: Sequence[str] | None = None,
     ) -> list[Document]:
+        """Those that match; of ``fields`` only their ids and those, 0 is no limit."""
         await self._ready()
         with translated(f"read {name}"):
-            rows: list[Document] = await self._db[name].find(query, sort=order, limit=limit).to_list(None)
+            rows: list[Document] = await self._db[name].find(query, fields, sort=order, limit=limit).to_list(None)
         return rows
 
-    async def count(self, name: str, query: Document, limit: int) -> int:
-        """How many match, at most ``limit``."""
+    async def by_id_order(self, name: str, query: Document, limit: int = 0) -> list[Document]:
+        """Those that match, by id; 0 is no limit."""
+        return await self.find(name, query, order=[("_id", ASCENDING)], limit=limit)
+
+    async def count(self, name: str, query: Document, limit: int | None = None) -> int:
+        """How many match, at most ``limit`` (1 or more)."""
         await self._ready()
         with translated(f"count {name}"):
-            return int(await self._db[name].count_documents(query, limit=limit))
+            return int(await self._db[name].count_documents(query, **({} if limit is None else {"limit": limit})))
 
     async def page(
         self,
@@ -109,6 +140,7 @@ class Collections:
         since: float | None = None,
         until: float | None = None,
         latest_first: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> tuple[list[Document], str | None]:
         """A page of what matches with ``since <= at < until``, ordered by the time ``at`` and then by id, and the
         cursor of the next.
@@ -121,11 +153,51 @@ class Collections:
         rows: list[Document] = []
         for query in _ranges(match, at, last, since, until, "$lt" if latest_first else "$gt"):
             wanted = page.limit + 1 - len(rows)
-            rows += await self.find(name, query, order=[(at, direction), ("_id", direction)], limit=wanted)
+            order = [(at, direction), ("_id", direction)]
+            rows += await self.find(name, query, order=order, limit=wanted, fields=fields)
             if len(rows) > page.limit:
                 shown = rows[: page.limit]
                 return shown, Cursor(kind, shown[-1][at], shown[-1]["_id"]).encode()
         return rows, None
+
+    async def page_by_id(
+        self, name: str, match: Document, page: Page, *, kind: str, among: Collection[str] | None = None
+    ) -> tuple[list[Document], str | None]:
+        """A page of what matches, by id, and the cursor of the next; ``among`` are the ids that may be in it.
+
+        Raises:
+            BadCursor: ``page.after`` is no cursor of this ``kind`` of list.
+        """
+        last = decode_cursor(kind, page.after)
+        rows: list[Document] = []
+        for ids in _id_ranges(None if last is None else last.id, among):
+            rows += await self.by_id_order(name, {**match, **ids}, page.limit + 1 - len(rows))
+            if len(rows) > page.limit:
+                shown = rows[: page.limit]
+                return shown, Cursor(kind, 0.0, shown[-1]["_id"]).encode()
+        return rows, None
+
+
+class MongoPart:
+    """What every part of the store stands on: the collections, once the store is started."""
+
+    _collections: Collections | None = None
+
+    @property
+    def _stored(self) -> Collections:
+        if self._collections is None:
+            raise StoreError("the store is not started")
+        return self._collections
+
+
+def _id_ranges(last: str | None, among: Collection[str] | None) -> Iterable[Document]:
+    """Conditions on the id, of which each finds what comes after what the one before found."""
+    if among is None:
+        yield {} if last is None else {"_id": {"$gt": last}}
+        return
+    wanted = sorted(key for key in set(among) if last is None or key > last)
+    for i in range(0, len(wanted), _IDS_PER_FIND):
+        yield {"_id": {"$in": wanted[i : i + _IDS_PER_FIND]}}
 
 
 def _ranges(

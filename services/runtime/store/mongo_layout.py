@@ -15,6 +15,7 @@ from services.runtime.store.base import StoreError, StoreUnavailable
 from services.runtime.store.mongo_errors import translated
 
 _LATEST_FIRST = [("started_at", DESCENDING), ("_id", DESCENDING)]
+_LATEST_DEAD_FIRST = [("died_at", DESCENDING), ("_id", DESCENDING)]
 _EXISTS = 48
 
 INDEXES: dict[str, list[IndexModel]] = {
@@ -43,7 +44,19 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created"),
         IndexModel([("name", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="name_created"),
     ],
-    "agents": [IndexModel([("seen_at", ASCENDING)], name="seen")],
+    "hosts": [],
+    "agents": [
+        IndexModel([("agent_type", ASCENDING), ("_id", ASCENDING)], name="type"),
+        IndexModel([("capabilities", ASCENDING), ("_id", ASCENDING)], name="capability"),
+        IndexModel([("status", ASCENDING), ("_id", ASCENDING)], name="status"),
+        IndexModel([("default", ASCENDING)], name="default"),
+    ],
+    "dead_letters": [
+        IndexModel(_LATEST_DEAD_FIRST, name="died"),
+        IndexModel([("reason", ASCENDING), *_LATEST_DEAD_FIRST], name="reason_died"),
+        IndexModel([("type", ASCENDING), *_LATEST_DEAD_FIRST], name="type_died"),
+        IndexModel([("queue", ASCENDING), *_LATEST_DEAD_FIRST], name="queue_died"),
+    ],
 }
 
 _log = structlog.get_logger(__name__)
@@ -71,9 +84,15 @@ class Layout:
         """
         for name in INDEXES:
             await self._create(name)
+        await self._remove_old_announcements()
         for name, indexes in INDEXES.items():
             if indexes:
                 await self._index(name, indexes)
+
+    async def _remove_old_announcements(self) -> None:
+        """What hosts announced stood in ``agents`` before it had a collection of its own; they announce it again."""
+        with translated("remove old announcements from agents"):
+            await self._db["agents"].delete_many({"announced": {"$exists": True}})
 
     async def _create(self, name: str) -> None:
         with translated(f"create {name}"):

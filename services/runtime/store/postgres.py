@@ -18,15 +18,17 @@ from contracts.history import ExecutionStatus, Header, LogEntry, entry_id
 from contracts.workflow import Workflow
 from services.runtime.store import documents
 from services.runtime.store import postgres_statements as sql
-from services.runtime.store.base import AgentHost, HeaderFilter, Page, StoreError
+from services.runtime.store.base import HeaderFilter, Page
 from services.runtime.store.cursor import Cursor
+from services.runtime.store.postgres_agents import PostgresAgents
+from services.runtime.store.postgres_dead_letters import PostgresDeadLetters
 from services.runtime.store.postgres_pool import Connections, Row
 from services.runtime.store.postgres_schema import prepare
 from services.runtime.store.postgres_statements import in_parts, packed, unpacked
 from services.runtime.store.preparation import Preparation
 
 
-class PostgresStore:
+class PostgresStore(PostgresAgents, PostgresDeadLetters):
     """A ``Store`` in one PostgreSQL database, which must exist; its tables are made and upgraded at start.
 
     Args:
@@ -54,8 +56,6 @@ class PostgresStore:
         self._timeouts = {"connect_timeout": connect_timeout, "command_timeout": command_timeout}
         self._size = connections
         self._retry = retry
-        self._connections: Connections | None = None
-        self._preparation: Preparation | None = None
 
     # ---- life
 
@@ -191,26 +191,6 @@ class PostgresStore:
 
     async def delete_workflow(self, workflow_id: str) -> bool:
         return bool(await self._fetch("delete a workflow", sql.DELETE_WORKFLOW, packed(workflow_id)))
-
-    # ---- agents
-
-    async def put_agent_host(self, host: AgentHost) -> None:
-        key = packed(host.announced.host_id)
-        announced = documents.host_json(host)
-        await self._fetch("put an agent host", sql.PUT_AGENT_HOST, key, host.seen_at, announced)
-
-    async def list_agent_hosts(self, seen_after: float) -> list[AgentHost]:
-        rows = await self._fetch("list agent hosts", sql.LIST_AGENT_HOSTS, seen_after)
-        return [documents.host_of_json(unpacked(row[0]), row[1], row[2]) for row in rows]
-
-    # ---- within
-
-    async def _fetch(self, action: str, statement: str, *values: Any) -> list[Row]:
-        connections, preparation = self._connections, self._preparation
-        if connections is None or preparation is None:
-            raise StoreError("the store is not started")
-        await preparation.ready()
-        return await connections.fetch(action, statement, *values)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

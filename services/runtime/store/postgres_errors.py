@@ -49,12 +49,19 @@ def translated(action: str) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise Unstorable(f"{action}: the value cannot be written: {error}") from error
     except (ClientConfigurationError, InternalClientError) as error:
-        raise StoreError(f"{action}: {error}") from error
+        failure = StoreUnavailable if out_of_step(error) else StoreError
+        raise failure(f"{action}: {error}") from error
     except InterfaceError as error:
         if isinstance(error, ValueError):  # the driver's DataError, which it does not export
             raise Unstorable(f"{action}: the value cannot be written: {error}") from error
         # The connection was closed, or the pool is being closed.
         raise StoreUnavailable(f"{action}: {error}") from error
+
+
+def out_of_step(error: Exception) -> bool:
+    """Whether the driver does not know where it stands with its server on this connection, as when the server has said
+    that it ends the connection and not closed it yet. Another connection may do."""
+    return type(error) is InternalClientError
 
 
 def _of_server(action: str, error: PostgresError) -> StoreError:

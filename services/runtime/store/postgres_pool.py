@@ -16,7 +16,8 @@ import asyncpg
 
 from services.runtime.settings import POSTGRES_SCHEMES
 from services.runtime.store.base import StoreError
-from services.runtime.store.postgres_errors import translated
+from services.runtime.store.postgres_errors import out_of_step, translated
+from services.runtime.store.preparation import Preparation
 
 Row = Any  # asyncpg.Record: a tuple that can be asked by column, too
 
@@ -97,12 +98,31 @@ class Connections:
                 except TimeoutError:
                     connection.terminate()  # its answer may still come, and is not the next statement's
                     raise
+                except asyncpg.InternalClientError as error:
+                    if out_of_step(error):
+                        connection.terminate()
+                    raise
 
     async def fetch(self, action: str, statement: str, *values: Any) -> list[Row]:
         """Run one statement, committed by itself, and return its rows."""
         async with self.connection(action) as connection:
             rows: list[Row] = await connection.fetch(statement, *values, timeout=self.command_timeout)
         return rows
+
+
+class PostgresPart:
+    """What every part of the store stands on: statements that wait for the database to be prepared, once the store is
+    started."""
+
+    _connections: Connections | None = None
+    _preparation: Preparation | None = None
+
+    async def _fetch(self, action: str, statement: str, *values: Any) -> list[Row]:
+        connections, preparation = self._connections, self._preparation
+        if connections is None or preparation is None:
+            raise StoreError("the store is not started")
+        await preparation.ready()
+        return await connections.fetch(action, statement, *values)
 
 
 async def _leave_as_it_is(_connection: object) -> None:

@@ -96,6 +96,50 @@ MIGRATIONS: tuple[Migration, ...] = (
         END $$;
         """,
     ),
+    Migration(
+        2,
+        "hosts, agents in place of what hosts said of themselves, dead letters",
+        """
+        -- Of no use to this version: hosts announce themselves again within seconds.
+        DROP TABLE agents;
+        -- A few rows, each marked again every few seconds: room for updates in place, which no index but the key bars.
+        CREATE TABLE hosts (
+            host_id text COLLATE "C" PRIMARY KEY,
+            seen_at double precision NOT NULL,
+            available boolean NOT NULL,
+            announced bytea NOT NULL
+        ) WITH (fillfactor = 50);
+        CREATE TABLE agents (
+            agent_id text COLLATE "C" PRIMARY KEY,
+            agent_type text COLLATE "C" NOT NULL,
+            status text COLLATE "C" NOT NULL,
+            capabilities text[] COLLATE "C" NOT NULL,
+            is_default boolean NOT NULL,
+            agent bytea NOT NULL
+        );
+        CREATE INDEX agents_type ON agents (agent_type, agent_id);
+        CREATE INDEX agents_status ON agents (status, agent_id);
+        CREATE INDEX agents_capabilities ON agents USING gin (capabilities);
+        CREATE INDEX agents_instances ON agents (agent_id) WHERE NOT is_default;
+        CREATE TABLE dead_letters (
+            letter_id text COLLATE "C" PRIMARY KEY,
+            reason text COLLATE "C" NOT NULL,
+            type text COLLATE "C" NOT NULL,
+            queue text COLLATE "C" NOT NULL,
+            died_at double precision NOT NULL,
+            letter bytea NOT NULL
+        );
+        CREATE INDEX dead_letters_died ON dead_letters (died_at, letter_id);
+        CREATE INDEX dead_letters_reason_died ON dead_letters (reason, died_at, letter_id);
+        CREATE INDEX dead_letters_type_died ON dead_letters (type, died_at, letter_id);
+        CREATE INDEX dead_letters_queue_died ON dead_letters (queue, died_at, letter_id);
+        DO $$ BEGIN
+            IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
+                ALTER TABLE dead_letters ALTER COLUMN letter SET COMPRESSION lz4;
+            END IF;
+        END $$;
+        """,
+    ),
 )
 
 

@@ -1,6 +1,7 @@
 """What the PostgreSQL store says to its database, and how text goes into its columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from services.runtime.store.base import Page
@@ -10,6 +11,7 @@ R = TypeVar("R")
 
 # Far below the 1 GB that a message may have, and no strain for either side; of a usual commit nothing is left over.
 _MAX_PART_BYTES = 32 * 1024 * 1024
+_MAX_INDEXED = 300  # characters, of 4 bytes at most
 
 APPEND = """
 INSERT INTO log (execution_id, n, entry)
@@ -51,13 +53,6 @@ ON CONFLICT DO NOTHING RETURNING workflow_id
 GET_WORKFLOW = "SELECT workflow FROM workflows WHERE workflow_id = $1"
 DELETE_WORKFLOW = "DELETE FROM workflows WHERE workflow_id = $1 RETURNING workflow_id"
 
-PUT_AGENT_HOST = """
-INSERT INTO agents (host_id, seen_at, announced) VALUES ($1, $2, $3)
-ON CONFLICT (host_id) DO UPDATE SET seen_at = excluded.seen_at, announced = excluded.announced
-WHERE agents.seen_at <= excluded.seen_at
-"""
-LIST_AGENT_HOSTS = "SELECT host_id, seen_at, announced FROM agents WHERE seen_at > $1 ORDER BY host_id"
-
 
 def page_of_headers(
     match: Mapping[str, str | None],
@@ -73,8 +68,16 @@ def page_of_headers(
     Raises:
         BadCursor: ``page.after`` is no cursor of this ``kind`` of list.
     """
-    return _page(
-        f"SELECT {_HEADER} FROM headers", "started_at", "execution_id", match, page, kind, since, until, latest_first
+    return page_of(
+        f"SELECT {_HEADER} FROM headers",
+        "started_at",
+        "execution_id",
+        match,
+        page,
+        kind,
+        since=since,
+        until=until,
+        latest_first=latest_first,
     )
 
 
@@ -85,21 +88,29 @@ def page_of_workflows(name: str | None, page: Page, kind: str) -> tuple[str, lis
         BadCursor: ``page.after`` is no cursor of this ``kind`` of list.
     """
     select = "SELECT workflow_id, created_at, workflow FROM workflows"
-    return _page(select, "created_at", "workflow_id", {"name": name}, page, kind, None, None, True)
+    return page_of(select, "created_at", "workflow_id", {"name": name}, page, kind)
 
 
-def _page(
+def page_of(
     select: str,
     at: str,
     key: str,
     match: Mapping[str, str | None],
     page: Page,
     kind: str,
-    since: float | None,
-    until: float | None,
-    latest_first: bool,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    latest_first: bool = True,
 ) -> tuple[str, list[Any]]:
-    """Only conditions that are asked for stand in the statement, so that each has an index that serves it."""
+    """The statement, with its values, for a page and one row more of what ``select`` reads, where the columns of
+    ``match`` have their values (None is any), ordered by the time in column ``at`` and then by ``key``.
+
+    Only conditions that are asked for stand in the statement, so that each has an index that serves it.
+
+    Raises:
+        BadCursor: ``page.after`` is no cursor of this ``kind`` of list.
+    """
     values: list[Any] = []
 
     def given(value: Any) -> str:
@@ -115,6 +126,15 @@ def _page(
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     way = "DESC" if latest_first else "ASC"
     return f"{select}{where} ORDER BY {at} {way}, {key} {way} LIMIT {given(page.limit + 1)}", values
+
+
+def brief(text: str) -> str:
+    """Text of any length as an index can hold it, whose rows have about 2,700 bytes: what is long ends in its digest,
+    so that different texts stay different."""
+    if len(text) <= _MAX_INDEXED:
+        return text
+    digest = sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return f"{text[:_MAX_INDEXED]}:{digest}"
 
 
 def packed(text: str) -> str:

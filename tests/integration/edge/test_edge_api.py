@@ -53,6 +53,17 @@ async def test_app_initialization() -> None:
             ("GET", "/executions/{execution_id}/history"),
             ("GET", "/executions/{execution_id}/events"),
             ("GET", "/executions/{execution_id}/steps/{step_id}/output"),
+            ("POST", "/agents"),
+            ("GET", "/agents"),
+            ("GET", "/agents/types"),
+            ("POST", "/agents/broadcast"),
+            ("GET", "/agents/{agent_id}"),
+            ("DELETE", "/agents/{agent_id}"),
+            ("POST", "/agents/{agent_id}/message"),
+            ("GET", "/monitoring/dead-letters"),
+            ("GET", "/monitoring/dead-letters/{letter_id}"),
+            ("DELETE", "/monitoring/dead-letters/{letter_id}"),
+            ("POST", "/monitoring/dead-letters/{letter_id}/replay"),
         ]
     }
     names = [operation["operationId"] for operation in operations.values()]

@@ -2,10 +2,18 @@
 
 from collections import Counter
 
-from contracts.history import AttemptFailed, ExecutionEnded, ExecutionStarted, StepDispatched
+from contracts.history import (
+    AttemptFailed,
+    ExecutionEnded,
+    ExecutionStarted,
+    StepDispatched,
+    StepProgressed,
+    StepStatus,
+)
 from services.orchestrator.engine import ExecutionState, fold_entry
+from tests.support.protocol.gates import Violation
 from tests.support.protocol.workflows import verdict
-from tests.support.protocol.world import Violation, World
+from tests.support.protocol.world import World
 
 _CLOSING = {"step_succeeded", "step_failed", "step_skipped", "step_cancelled"}
 
@@ -15,6 +23,8 @@ def check_now(world: World) -> None:
     a deadline (once whoever stored the entry has written it)."""
     if world.broken:
         raise RuntimeError(world.broken)
+    if world.unheard:
+        raise Violation(world.unheard)
     for execution_id in world.executions:
         numbers = [entry.n for entry in world.log(execution_id)]
         if numbers != list(range(1, len(numbers) + 1)):
@@ -67,6 +77,8 @@ def check_end(world: World) -> None:
             raise Violation(f"{execution_id}: the header says {header and header.status}, the log {state.status}")
         _check_graph(world, execution_id, state)
         _check_history(world, execution_id, state)
+        _check_progress(world, execution_id)
+        _check_given_up(world, execution_id, state)
     if world.dead_letters:
         raise Violation(f"dead letters: {world.dead_letters}")
 
@@ -118,3 +130,32 @@ def _check_history(world: World, execution_id: str, state: ExecutionState) -> No
             raise Violation(f"{execution_id}/{step_id} was sent before its dependencies had ended")
         if event.kind in _CLOSING:
             seen.add(step_id)
+
+
+def _check_progress(world: World, execution_id: str) -> None:
+    """Each report is there once, in its run's order, of an attempt that was the current one and open."""
+    attempts: dict[str, int] = {}
+    latest: dict[tuple[str, str], int] = {}
+    for event in (event for entry in world.log(execution_id) for event in entry.events):
+        if isinstance(event, StepDispatched):
+            attempts[event.step] = event.attempt
+        elif isinstance(event, AttemptFailed) or event.kind in _CLOSING:
+            attempts.pop(getattr(event, "step", ""), None)
+        elif isinstance(event, StepProgressed):
+            if attempts.get(event.step) != event.attempt:
+                raise Violation(f"{execution_id}/{event.step}: progress of attempt {event.attempt}, which was not open")
+            key = (event.step, event.run_id)
+            if event.number <= latest.get(key, 0):
+                raise Violation(f"{execution_id}/{event.step}: report {event.number} of {event.run_id} twice, or late")
+            latest[key] = event.number
+
+
+def _check_given_up(world: World, execution_id: str, state: ExecutionState) -> None:
+    """Hosts were told exactly of the attempts that had been sent and had not ended when it was cancelled."""
+    sent = {
+        f"{execution_id}/{step_id}/{state.step(step_id).attempt}"
+        for step_id in state.plan.steps
+        if state.step(step_id).status is StepStatus.CANCELLED and state.step(step_id).attempt
+    }
+    if world.told_cancelled[execution_id] != sent:
+        raise Violation(f"{execution_id} left {sent} with agents, told was {world.told_cancelled[execution_id]}")

@@ -4,7 +4,8 @@ import random
 from collections.abc import Callable
 
 from tests.support.protocol.checks import check_end, check_now, check_wake
-from tests.support.protocol.world import Replica, Violation, World
+from tests.support.protocol.gates import Violation
+from tests.support.protocol.world import Replica, World
 
 Act = Callable[[], None]
 
@@ -23,6 +24,7 @@ def ordinary(world: World) -> list[Act]:
         acts.append(lambda: world.host_takes(0, alone=True))
     if world.runs:
         acts += [lambda: world.host_finishes(rng.randrange(len(world.runs)))] * 2
+        acts.append(lambda: world.host_reports(rng.randrange(len(world.runs))))
     return acts
 
 

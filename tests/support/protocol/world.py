@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,15 @@ from contracts.execution import (
     ExecutionEndedEvent,
     RunSteps,
     StartExecution,
+    StepProgress,
     StepResult,
     StepResults,
+    StepsCancelled,
+    StepsProgressed,
     WakeExecutions,
     WakeUp,
 )
-from contracts.history import Header, LogEntry, StepError, StepSucceeded
+from contracts.history import ExecutionStatus, Header, LogEntry, StepError, StepProgressed, StepStatus, StepSucceeded
 from services.orchestrator.admission import Admission, Known
 from services.orchestrator.affinity import Affinity
 from services.orchestrator.committer import Committer
@@ -31,118 +34,12 @@ from services.orchestrator.states import States
 from services.runtime.bus.base import Frame
 from services.runtime.service import Outbox, Received
 from tests.support.memory_store import MemoryStore
+from tests.support.protocol.gates import Dead, GatedBus, GatedStore, Parcel, TakenDelivery, Violation
 from tests.support.protocol.workflows import Traits, random_workflow
 
 DELIVERY_LIMIT = 3
+REPORTS_A_RUN = 3
 LEASE = 60.0
-
-
-class Violation(AssertionError):
-    """The protocol broke a promise."""
-
-
-class Dead(BaseException):
-    """A crashed process does nothing more."""
-
-
-@dataclass(eq=False)
-class Parcel:
-    """A message in a queue; ``redeliveries`` counts how often it came back."""
-
-    body: bytes
-    type: str
-    redeliveries: int = 0
-
-
-@dataclass(eq=False)
-class TakenDelivery:
-    """What a consumer holds. Settling it after its connection was cut does nothing."""
-
-    world: "World"
-    parcel: Parcel
-    owner: "Replica"
-    connection: int
-    message_id: str = ""
-    correlation_id: str = ""
-    reply_to: str = ""
-    queue: str = "shard"
-    routing_key: str = ""
-    died_in: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def body(self) -> bytes:
-        return self.parcel.body
-
-    @property
-    def type(self) -> str:
-        return self.parcel.type
-
-    @property
-    def redeliveries(self) -> int:
-        return self.parcel.redeliveries
-
-    async def ack(self) -> None:
-        await self.world.gate(self.owner, "ack")
-        if self.connection == self.owner.connection:
-            self.world.unsettled.discard(self)
-
-    async def retry(self) -> None:
-        raise Violation("nothing gives a message back here")
-
-    async def dead_letter(self, reason: str, detail: str) -> None:
-        await self.world.gate(self.owner, "dead letter")
-        if self.connection == self.owner.connection:
-            self.world.unsettled.discard(self)
-            self.world.dead_letters.append((reason, detail))
-            if reason == "handler-failed" and "Violation" not in detail:
-                self.world.broken = f"the code under test failed otherwise than by the protocol: {detail}"
-
-
-class GatedStore:
-    """One replica's way to the store: every call waits at a gate before it happens, and again before it answers."""
-
-    def __init__(self, world: "World", replica: "Replica") -> None:
-        self._world = world
-        self._replica = replica
-
-    async def append(self, entries: Sequence[LogEntry]) -> set[str]:
-        stored: set[str] = set()
-        for entry in entries:  # unordered: a crash may leave any part of it done
-            await self._world.gate(self._replica, "append")
-            stored |= await self._world.append(entry)
-        await self._world.gate(self._replica, "append answers")
-        return stored
-
-    async def read_log(self, after: dict[str, int]) -> dict[str, list[LogEntry]]:
-        await self._world.gate(self._replica, "read log")
-        logs = await self._world.store.read_log(after)
-        await self._world.gate(self._replica, "log read")
-        return logs
-
-    async def write_headers(self, headers: Sequence[Header]) -> None:
-        for header in headers:
-            await self._world.gate(self._replica, "header")
-            await self._world.store.write_headers([header])
-
-    async def put_payloads(self, payloads: dict[str, Any]) -> None:
-        await self._world.store.put_payloads(payloads)
-
-    async def get_payloads(self, ids: set[str]) -> dict[str, Any]:
-        return await self._world.store.get_payloads(ids)
-
-
-class GatedBus:
-    """One replica's way to the broker."""
-
-    def __init__(self, world: "World", replica: "Replica") -> None:
-        self._world = world
-        self._replica = replica
-
-    async def publish(self, frames: Sequence[Frame]) -> None:
-        for frame in frames:
-            await self._world.gate(self._replica, f"publish {frame.type}")
-            self._world.published(frame)
 
 
 class KnownPlans:
@@ -199,6 +96,7 @@ class Replica:
             StartExecution: self.intake.start,
             CancelExecution: self.intake.cancel,
             StepResults: self.intake.results,
+            StepsProgressed: self.intake.progress,
             WakeExecutions: self.intake.wake,
         }
         await intakes[message_class](received)
@@ -206,12 +104,15 @@ class Replica:
 
 @dataclass(eq=False)
 class Run:
-    """A host at work on a message of commands; ``todo`` are those without a result yet."""
+    """A host at work on a message of commands; ``todo`` are those without a result yet, ``reports`` how often it has
+    said how far each is."""
 
     parcel: Parcel
     message: RunSteps
     todo: list[Any]
     alone: bool
+    number: int
+    reports: Counter[str] = field(default_factory=Counter)
 
 
 class World:
@@ -234,10 +135,12 @@ class World:
         self.gates: list[tuple[Replica, int, str, asyncio.Future[None]]] = []
         self.dead_letters: list[tuple[str, str]] = []
         self.told: defaultdict[str, set[str]] = defaultdict(set)
+        self.told_cancelled: defaultdict[str, set[str]] = defaultdict(set)
         self.ran: Counter[str] = Counter()
         self.results: dict[tuple[str, str], Any] = {}
         self.lose_next_answer = False
         self.broken = ""
+        self.unheard = ""
         self._numbers = itertools.count(1)
         for i in range(self.rng.choice([1, 1, 2])):
             definition, traits = random_workflow(self.rng)
@@ -309,6 +212,12 @@ class World:
             queue.append(Parcel(frame.body, frame.type))
         elif isinstance(message, ExecutionEndedEvent):
             self.told[message.execution_id].add(frame.type.split(".")[1])
+        elif isinstance(message, StepsCancelled):
+            for command_id in message.command_ids:
+                execution_id = command_id.split("/")[0]
+                if self.folded(execution_id).status is not ExecutionStatus.CANCELLED:
+                    raise Violation(f"{command_id} was told to be cancelled before that was stored")
+                self.told_cancelled[execution_id].add(command_id)
 
     def cut(self, replica: Replica) -> None:
         """The replica's connection is gone and it does not know yet: what it held goes to others, it works on."""
@@ -338,6 +247,8 @@ class World:
         if after[: len(before)] != before:
             raise Violation(f"{entry.execution_id}: history was rewritten at entry {entry.n}")
         for event in entry.events if stored else ():
+            if isinstance(event, StepProgressed) and event.deadline < self.now:
+                raise Violation(f"{entry.execution_id}/{event.step}: its progress left it overdue")
             if isinstance(event, StepSucceeded):
                 key = (entry.execution_id, event.step)
                 if self.results.setdefault(key, event.output) != event.output:
@@ -373,13 +284,49 @@ class World:
         queue = self.quarantined if alone else self.commands
         parcel = queue.pop(index % len(queue))
         message = envelope_of(RunSteps).model_validate_json(parcel.body).payload
-        self.runs.append(Run(parcel, message, list(message.commands), alone))
+        self.runs.append(Run(parcel, message, list(message.commands), alone, next(self._numbers)))
+
+    def host_reports(self, index: int) -> None:
+        """A host says how far one command of a message is, or has nothing more to say."""
+        run = self.runs[index % len(self.runs)]
+        command = run.todo[self.rng.randrange(len(run.todo))]
+        if run.reports[command.id] == REPORTS_A_RUN:
+            return
+        run.reports[command.id] += 1
+        number = run.reports[command.id]
+        report = StepProgress(
+            execution_id=command.execution_id,
+            step=command.step,
+            attempt=command.attempt,
+            run_id=f"run-{run.number}-{command.step}",
+            number=number,
+            fraction=number / REPORTS_A_RUN,
+            at=self.now,
+        )
+        self.send(StepsProgressed(reply_key=command.reply_key, reports=(report,)))
+
+    def check_heard(self, parcel: Parcel) -> None:
+        """A report that is acked is in the log, or came too late for it."""
+        if parcel.type != StepsProgressed.TYPE:
+            return
+        for report in envelope_of(StepsProgressed).model_validate_json(parcel.body).payload.reports:
+            step = self.folded(report.execution_id).step(report.step)
+            recorded = (step.reported or {}).get(report.run_id, 0)
+            open_still = step.status is StepStatus.RUNNING and step.attempt == report.attempt
+            if open_still and recorded < report.number:
+                # Not raised here, within the code under test, which might handle it.
+                self.unheard = f"{report.id} of {report.step} was acked and is not in the log"
 
     def host_finishes(self, index: int) -> None:
         """A host brings one command of a message to its end: a result, a failure, a timeout, or its own death."""
         run = self.runs[index % len(self.runs)]
         command = run.todo.pop(self.rng.randrange(len(run.todo)))
         traits = self.traits[command.execution_id][command.step]
+        if command.id in self.told_cancelled[command.execution_id]:
+            self._report(command, StepError(type="Cancelled", message="nobody waits for it"))
+            if not run.todo:
+                self.runs.remove(run)
+            return
         self.ran[command.id] += 1
         if traits.poison:
             self._host_dies_of(run, command)

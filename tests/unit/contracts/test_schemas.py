@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from contracts.agents import AgentMail
+from contracts.registry import AgentMail
 from contracts.catalog import MESSAGES
 from contracts.envelope import wrap
 from contracts.json_schema import SCHEMAS_FOLDER, committed_schemas, current_schemas, message_schema, render

@@ -17,11 +17,11 @@ BALLOTS: list[Any] = [
 ]
 
 
-async def test_it_offers_aggregate_and_vote(coordinator: CoordinatorAgent) -> None:
+async def test_it_offers_five_ways_to_coordinate(coordinator: CoordinatorAgent) -> None:
     assert coordinator.agent_type == "coordinator_agent"
-    assert coordinator.get_capabilities() == ["aggregate", "vote"]
+    assert coordinator.get_capabilities() == ["aggregate", "consensus", "contract_net", "delegate", "vote"]
     described = coordinator.describe()
-    assert [c.name for c in described.capabilities] == ["aggregate", "vote"]
+    assert [c.name for c in described.capabilities] == coordinator.get_capabilities()
     assert all(c.description for c in described.capabilities)
     for c in described.capabilities:
         Draft202012Validator.check_schema(c.input_schema)

@@ -52,6 +52,34 @@ def test_as_many_bytes_as_may_be() -> None:
     assert pressure.bytes_in_hand == 40
 
 
+def test_who_waits_for_an_agent_gives_its_place_to_others() -> None:
+    pressure = Pressure(2, body_bytes=100)
+    for _ in range(2):
+        pressure.enter()
+        pressure.hold(50)
+    with pressure.waiting_with(50), pressure.waiting_with(50):
+        assert (pressure.in_hand, pressure.bytes_in_hand) == (0, 0)
+        assert (pressure.waiting, pressure.bytes_waiting) == (2, 100)
+        pressure.enter()
+        with pytest.raises(Problem, match="2 requests wait for agents") as refused, pressure.waiting_with(0):
+            raise AssertionError("a third waits")
+        assert refused.value.kind == "overloaded"
+        pressure.leave(0)
+    assert (pressure.in_hand, pressure.bytes_in_hand, pressure.waiting, pressure.bytes_waiting) == (2, 100, 0, 0)
+
+
+def test_bodies_of_those_that_wait_are_bounded_too() -> None:
+    pressure = Pressure(10, body_bytes=100)
+    pressure.enter()
+    pressure.hold(60)
+    with pressure.waiting_with(60):
+        pressure.enter()
+        pressure.hold(41)
+        with pytest.raises(Problem), pressure.waiting_with(41):
+            raise AssertionError("too many bytes wait")
+    assert (pressure.waiting, pressure.bytes_waiting, pressure.bytes_in_hand) == (0, 0, 101)
+
+
 def test_slow_answers_let_fewer_in_and_quick_ones_more_again() -> None:
     clock = Clock()
     pressure = Pressure(100, clock=clock)

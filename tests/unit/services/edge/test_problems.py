@@ -142,6 +142,8 @@ async def test_validation_lists_every_fault_with_its_path(client: httpx.AsyncCli
         ("not_found", 404, "not-found"),
         ("conflict", 409, "conflict"),
         ("already_exists", 409, "already-exists"),
+        ("limit_reached", 409, "limit-reached"),
+        ("unavailable", 503, "unavailable"),
         ("overloaded", 503, "overloaded"),
     ],
 )
@@ -150,6 +152,15 @@ def test_a_refusal_is_a_problem_with_all_its_faults(code: Any, status: int, kind
     problem = refused(Refused(code=code, message="no", faults=faults))
     assert (problem.status, problem.kind, problem.detail) == (status, kind, "no")
     assert [error["path"] for error in problem.members["errors"]] == ["steps[0].id", "steps[1].id", "steps[2].id"]
+
+
+def test_faults_below_a_part_of_the_request() -> None:
+    faults = tuple(Fault(path=path, code="enum", message="no") for path in ("agent_type", "config.method"))
+    problem = refused(Refused(code="invalid", message="no", faults=faults)).below("body")
+    assert [error["path"] for error in problem.members["errors"]] == ["body.agent_type", "body.config.method"]
+    assert (problem.status, problem.detail) == (422, "no")
+    away = refused(Refused(code="unavailable", message="later", retry_after=6.5)).below("body")
+    assert (away.members, away.headers) == ({}, {"Retry-After": "7"})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from contracts.history import (
     StepDispatched,
     StepError,
     StepFailed,
+    StepProgressed,
     StepResent,
     StepSkipped,
     StepStatus,
@@ -247,3 +248,55 @@ def test_the_outline_knows_the_last_steps_by_declared_and_by_implied_dependencie
     )
     assert list(outline.steps) == ["a", "b", "c", "d", "e"]
     assert outline.last == {"d", "e"}
+
+
+def progressed(attempt: int, fraction: float, note: str = "") -> StepProgressed:
+    return StepProgressed(
+        step="load",
+        attempt=attempt,
+        fraction=fraction,
+        note=note,
+        agent_id="data_agent-1",
+        run_id="r",
+        number=1,
+        at=T0 + 0.5,
+        deadline=T0 + 90,
+    )
+
+
+def test_a_running_step_shows_what_its_agent_said_last() -> None:
+    sent = (StepDispatched(step="load", attempt=1, deadline=T0 + 30),)
+    entries = log(sent, (progressed(1, 0.25),), (progressed(1, 0.5, "half of it"),))
+    step = project(entries, OUTLINE, HREF).steps["load"]
+    assert step.status is StepStatus.RUNNING
+    assert step.progress is not None
+    assert step.progress.model_dump() == {
+        "fraction": 0.5,
+        "note": "half of it",
+        "at": utc(T0 + 0.5),
+        "agent_id": "data_agent-1",
+    }
+    resent = StepResent(step="load", attempt=1, deadline=T0 + 60)
+    assert project([*entries, *log(sent, (resent,))[1:]], OUTLINE, HREF).steps["load"].progress == step.progress
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        StepSucceeded(step="load", attempt=1, output=1),
+        StepFailed(step="load", attempt=1, error=BOOM),
+        AttemptFailed(step="load", attempt=1, error=BOOM, retry_at=T0 + 60),
+        StepDispatched(step="load", attempt=2, deadline=T0 + 90),
+        StepCancelled(step="load"),
+    ],
+)
+def test_progress_is_gone_when_its_attempt_has_ended(after: Event) -> None:
+    sent = (StepDispatched(step="load", attempt=1, deadline=T0 + 30), progressed(1, 0.5))
+    assert project(log(sent, (after,)), OUTLINE, HREF).steps["load"].progress is None
+
+
+def test_when_progress_was_made_is_not_taken_for_when_it_was_stored() -> None:
+    (*_, shown) = show_entry(log((progressed(1, 0.5),))[0]).events
+    fields = shown.model_dump()
+    assert (fields["kind"], fields["reported_at"]) == ("step_progressed", T0 + 0.5)
+    assert "at" not in fields

@@ -59,6 +59,11 @@ class Protocol(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.runs)
     @rule(index=INDEX)
+    def host_reports(self, index: int) -> None:
+        self.world.host_reports(index)
+
+    @precondition(lambda self: self.world.runs)
+    @rule(index=INDEX)
     def host_dies(self, index: int) -> None:
         self.world.host_dies(index)
 

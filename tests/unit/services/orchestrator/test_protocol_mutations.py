@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from contracts.execution import StepProgress
 from contracts.history import LogEntry
 from services.orchestrator.committer import Committer
 from services.orchestrator.mailbox import Item
+from services.orchestrator.states import Held
 from services.orchestrator.work import Recorded, Work
 from tests.support.memory_store import MemoryStore
+from tests.support.protocol.gates import Violation
 from tests.support.protocol.schedule import run_schedule
-from tests.support.protocol.world import Violation, World
+from tests.support.protocol.world import World
 
 SEEDS = 150
 SEEDS_TO_CATCH = 1_500
@@ -68,6 +71,35 @@ class NoFreshRead(Committer):
         return False
 
 
+class CancelToldOnce(Committer):
+    """Tells hosts of cancelled work only where it stored the cancel itself, and not for a replay."""
+
+    def _note_what_follows(self, work: Work) -> None:
+        super()._note_what_follows(work)
+        if work.entry is None:
+            work.given_up = {}
+
+
+class ReportsNotRemembered(Committer):
+    """Records a report as often as it comes."""
+
+    def _decide(self, held: Held, items: list[Item]) -> Work:
+        for step_id in held.state.plan.steps:
+            held.state.step(step_id).reported = None
+        return super()._decide(held, items)
+
+
+class ReportsDropped(Committer):
+    """Acks reports of progress without a look."""
+
+    async def _record_once(self, batch: list[Item], recorded: Recorded) -> list[Item]:
+        dropped = [item for item in batch if isinstance(item.message, StepProgress)]
+        for item in dropped:
+            if item.receipt.done(item.place):
+                await item.receipt.settle()
+        return await super()._record_once([item for item in batch if item not in dropped], recorded)
+
+
 class NoUniqueId(MemoryStore):
     """Writes an entry over one of the same number."""
 
@@ -91,7 +123,17 @@ def test_the_protocol_holds_on_hundreds_of_seeded_schedules() -> None:
 
 
 @pytest.mark.parametrize(
-    "committer_class", [AckFirst, PublishBesideAppend, StaleCacheKept, NothingSentAgain, NoFreshRead]
+    "committer_class",
+    [
+        AckFirst,
+        PublishBesideAppend,
+        StaleCacheKept,
+        NothingSentAgain,
+        NoFreshRead,
+        CancelToldOnce,
+        ReportsNotRemembered,
+        ReportsDropped,
+    ],
 )
 def test_a_committer_without_one_of_the_rules_is_caught(committer_class: type[Committer]) -> None:
     assert _caught(lambda seed: _run(seed, committer_class)) is not None

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import AliasChoices, ValidationError
 
+from contracts.agents import AgentLimits, CapabilityLimits
 from services.runtime.settings import BadSettings, LogFormat, LogLevel, Protocol, Settings, load_settings
 
 GOOD: dict[str, tuple[str, str, Any]] = {
@@ -25,7 +26,15 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "max_agents": ("MAX_AGENTS", "7", 7),
     "agent_timeout": ("AGENT_TIMEOUT", "2.5", 2.5),
     "agent_concurrency": ("AGENT_CONCURRENCY", "3", 3),
-    "agent_ids": ("AGENT_IDS", "alice,bob", ("alice", "bob")),
+    "agent_ids": ("AGENT_IDS", "clerk/alice, clerk/bob,", ("clerk/alice", "clerk/bob")),
+    "agent_heartbeat": ("AGENT_HEARTBEAT", "0.5", 0.5),
+    "agent_limits": (
+        "AGENT_LIMITS",
+        '{"data_agent": {"rate": 2.5, "capabilities": {"query": {"concurrency": 1}}}}',
+        {"data_agent": AgentLimits(rate=2.5, capabilities={"query": CapabilityLimits(concurrency=1)})},
+    ),
+    "max_message_retries": ("MAX_MESSAGE_RETRIES", "0", 0),
+    "plugin_folder": ("PLUGIN_FOLDER", "my/agents", Path("my/agents")),
     "data_folder": ("DATA_FOLDER", "data/here", Path("data/here")),
     "step_lease": ("STEP_LEASE", "12.5", 12.5),
     "max_open_executions": ("MAX_OPEN_EXECUTIONS", "20", 20),
@@ -56,6 +65,17 @@ BAD = [
     ("AGENT_TIMEOUT", "nan", "less than or equal to 604800"),
     ("AGENT_CONCURRENCY", "0", "greater than or equal to 1"),
     ("AGENT_CONCURRENCY", "10001", "less than or equal to 10000"),
+    ("AGENT_IDS", "clerk/alice,bob", "expected type/id (letters, digits, _ and -) separated by commas, not 'bob'"),
+    ("AGENT_IDS", "clerk/a.b", "not 'clerk/a.b'"),
+    ("AGENT_HEARTBEAT", "0", "greater than or equal to 0.1"),
+    ("AGENT_HEARTBEAT", "3601", "less than or equal to 3600"),
+    ("AGENT_LIMITS", "data_agent=4", 'expected JSON such as {"data_agent": {"concurrency": 4}}'),
+    ("AGENT_LIMITS", "[]", "valid dictionary"),
+    ("AGENT_LIMITS", '{"data_agent": {"concurrency": 0}}', "data_agent.concurrency: Input should be greater than"),
+    ("AGENT_LIMITS", '{"data_agent": {"concurency": 4}}', "data_agent.concurency: there is no such limit"),
+    ("AGENT_LIMITS", '{"a": {"capabilities": {"b": {"rat": 4}}}}', "a.capabilities.b.rat: there is no such limit"),
+    ("MAX_MESSAGE_RETRIES", "-1", "greater than or equal to 0"),
+    ("MAX_MESSAGE_RETRIES", "101", "less than or equal to 100"),
     ("STEP_LEASE", "-1", "greater than 0"),
     ("STEP_LEASE", "inf", "less than or equal to 604800"),
     ("MAX_OPEN_EXECUTIONS", "0", "greater than or equal to 1"),
@@ -67,7 +87,7 @@ BAD = [
     ("SHUTDOWN_TIMEOUT", "0", "greater than 0"),
     ("SHUTDOWN_TIMEOUT", "3601", "less than or equal to 3600"),
 ]
-TAKES_ANY_TEXT = {"API_HOST", "CORS_ORIGINS", "AGENT_IDS", "DATA_FOLDER"}
+TAKES_ANY_TEXT = {"API_HOST", "CORS_ORIGINS", "PLUGIN_FOLDER", "DATA_FOLDER"}
 
 
 def variables_of(field: str) -> list[str]:
@@ -92,10 +112,10 @@ def test_settings_load_from_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("field", GOOD)
 def test_each_setting_has_a_variable_of_its_own(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = load_settings().model_dump()
+    defaults = dict(load_settings())
     variable, text, value = GOOD[field]
     monkeypatch.setenv(variable, text)
-    assert load_settings().model_dump() == {**defaults, field: value}
+    assert dict(load_settings()) == {**defaults, field: value}
     assert defaults[field] != value
 
 

@@ -3,8 +3,9 @@ import pytest
 from services.runtime.bus.base import BusError
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
-from services.runtime.bus.open import BusNotAvailable, open_bus
+from services.runtime.bus.open import open_bus
 from services.runtime.bus.rabbit import RabbitBus
+from services.runtime.bus.redis import RedisBus
 from services.runtime.settings import Protocol, Settings
 
 
@@ -12,15 +13,14 @@ def test_the_settings_choose_the_bus() -> None:
     rabbit = open_bus(Settings(communication_protocol=Protocol.RABBITMQ, rabbitmq_url="amqp://u:p@broker:5672/v"))
     assert isinstance(rabbit, RabbitBus)
     assert rabbit.broker.specification.url == ["amqp://broker:5672/v"]
+    redis = open_bus(Settings(communication_protocol=Protocol.REDIS, redis_url="rediss://u:p@broker:6380/3"))
+    assert isinstance(redis, RedisBus)
+    assert redis.broker.specification.url == ["rediss://broker:6380/3"]
     direct = open_bus(Settings(communication_protocol=Protocol.DIRECT), DirectBroker())
     assert isinstance(direct, DirectBus)
     assert not rabbit.connected
+    assert not redis.connected
     assert not direct.connected
-
-
-def test_redis_is_named_as_not_available_yet() -> None:
-    with pytest.raises(BusNotAvailable, match="redis is not available yet"):
-        open_bus(Settings(communication_protocol=Protocol.REDIS))
 
 
 def test_the_direct_bus_needs_a_broker_to_share() -> None:

@@ -11,9 +11,14 @@ from pydantic import BaseModel
 from contracts.execution import StepCommand, StepResult
 from services.runtime.agent import BaseAgent
 from services.runtime.capability import CapabilityError, capability
-from services.runtime.hosting.performer import LARGEST_OUTPUT, Performer
+from services.runtime.hosting.cancellation import Cancellations
+from services.runtime.hosting.outcomes import LARGEST_OUTPUT
+from services.runtime.hosting.performer import Performer
+from services.runtime.hosting.progress import ProgressSender
 from services.runtime.hosting.quarantine import Quarantine
+from services.runtime.service import Outbox
 from services.runtime.step_context import current_step
+from tests.support.committing import NotingBus
 
 
 class Wish(BaseModel):
@@ -65,7 +70,9 @@ async def perform(what: str, *, alone: bool = False, timeout: float = 30.0, quar
     command = StepCommand(
         execution_id="e", step="s", attempt=1, inputs={"what": what}, timeout=timeout, reply_key="shard.0"
     )
-    result, _ = await Performer("genie", quarantine or Quarantine()).perform(agent, "grant", command, alone=alone)
+    progress = ProgressSender(Outbox(NotingBus(), "host"))  # type: ignore[arg-type]
+    performer = Performer(quarantine or Quarantine(), progress, Cancellations())
+    result, _ = await performer.perform(agent, "grant", command, alone=alone)
     return result
 
 

@@ -29,6 +29,7 @@ NOT_NOW = [
     errors.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
     errors.TargetServerAttributeNotMatched("none is a primary"),
     asyncpg.InterfaceError("connection is closed"),
+    errors.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
 ]
 REFUSED = [
     errors.InvalidPasswordError("password authentication failed"),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from services.runtime.store.base import BadCursor, Page
 from services.runtime.store.cursor import Cursor
-from services.runtime.store.postgres_statements import in_parts, packed, page_of_headers, unpacked
+from services.runtime.store.postgres_statements import brief, in_parts, packed, page_of_headers, unpacked
 
 MEGABYTE = 1024 * 1024
 hard_text = st.text(alphabet="\\\0" + "0a")
@@ -21,6 +21,19 @@ def test_text_comes_back_and_different_texts_stay_different(first: str, second: 
 
 def test_usual_text_is_stored_as_it_is() -> None:
     assert packed("run-1.é/$'\"") == "run-1.é/$'\""
+
+
+@given(first=st.text(max_size=800), second=st.text(max_size=800), repeated=st.integers(1, 40))
+def test_brief_text_fits_an_index_and_different_texts_stay_different(first: str, second: str, repeated: int) -> None:
+    longer, other = first * repeated, second * repeated
+    assert len(packed(brief(longer)).encode()) < 2_000
+    assert (brief(longer) == brief(other)) == (longer == other)
+    assert brief(brief(longer)) != brief(longer) or len(longer) <= 300
+
+
+def test_text_of_usual_length_is_brief_already() -> None:
+    assert brief("é" * 300) == "é" * 300
+    assert brief("é" * 301).startswith("é" * 300 + ":")
 
 
 @pytest.mark.parametrize(

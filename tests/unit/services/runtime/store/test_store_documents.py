@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from contracts.agents import AgentRecord, AgentStatus
+from contracts.dead_letters import DeadLetter
 from contracts.history import ExecutionStatus, Header, LogEntry, StepSucceeded
+from contracts.hosts import HostAnnounced
 from services.runtime.store import documents
-from services.runtime.store.base import StoreError
+from services.runtime.store.base import Host, StoreError
 
 
 def entry(output: Any) -> LogEntry:
@@ -62,3 +65,45 @@ def test_an_entry_of_a_newer_version_is_read_without_what_is_new_in_it() -> None
     text = json.loads(documents.entry_document(entry(1))["entry"])
     text["events"][0]["added"] = text["added"] = 1
     assert documents.entry_of({"_id": "x/000000003", "entry": json.dumps(text)}) == entry(1)
+
+
+# ---- hosts, agents, dead letters
+
+
+def test_a_host_keeps_apart_what_a_mark_changes() -> None:
+    announced = HostAnnounced(host_id="h", service="s", descriptors=(), heartbeat_seconds=5)
+    document = documents.host_document(Host(announced, 1.5, available=False))
+    assert list(document) == ["_id", "seen_at", "available", "announced"]
+    assert (document["_id"], document["seen_at"], document["available"]) == ("h", 1.5, False)
+    marked = documents.host_of({**document, "seen_at": 2.5, "available": True})
+    assert marked == Host(announced, 2.5, available=True)
+
+
+def test_an_agent_keeps_apart_what_is_asked_for() -> None:
+    agent = AgentRecord(
+        agent_id="a", agent_type="t", capabilities=("x", "y"), status=AgentStatus.IDLE, config={"n": None}, created_at=1
+    )
+    document = documents.agent_document(agent)
+    asked = {name: value for name, value in document.items() if name != "agent"}
+    assert asked == {"_id": "a", "agent_type": "t", "status": "idle", "capabilities": ["x", "y"], "default": False}
+    assert type(document["status"]) is str
+    assert documents.agent_of(document) == agent
+
+
+def test_a_dead_letter_says_how_many_bytes_it_is() -> None:
+    letter = DeadLetter(id="d", reason="r", type="t", queue="q", body="é", size=2, died_at=1.5)
+    document = documents.dead_letter_document(letter)
+    asked = {name: value for name, value in document.items() if name != "letter"}
+    size = len(document["letter"].encode())
+    assert asked == {"_id": "d", "reason": "r", "type": "t", "queue": "q", "died_at": 1.5, "bytes": size}
+    assert size == len(document["letter"]) + 1
+    assert documents.dead_letter_of(document) == letter
+
+
+def test_what_cannot_be_read_is_named_by_its_kind() -> None:
+    with pytest.raises(StoreError, match="host h cannot be read"):
+        documents.host_of({"_id": "h", "seen_at": 1.0, "available": True, "announced": "{}"})
+    with pytest.raises(StoreError, match="agent a cannot be read"):
+        documents.agent_of({"_id": "a", "agent": "["})
+    with pytest.raises(StoreError, match="dead letter d cannot be read"):
+        documents.dead_letter_of({"_id": "d", "letter": ""})
