@@ -3,8 +3,7 @@
 from pydantic import BaseModel
 
 from benchmarks.definitions import ACTION, AGENT_TYPE
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 
 class Echoed(BaseModel):

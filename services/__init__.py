@@ -13,9 +13,9 @@ The way of a decision:
    ``execution.completed.v1``.
 5. ``edge`` shows all of it from the log.
 
-The life of an agent: ``edge`` (or any program) publishes ``agent.create.v1``; ``registry`` writes the agent down, has the
-hosts of its type take it, and answers; hosts say with every heartbeat how their agents do. What nobody could handle,
-with its reason, is kept by ``dead_letters``.
+The life of an agent: ``edge`` (or any program) publishes ``agent.create.v1``; ``registry`` writes the agent down, has
+the hosts of its type take it, and answers; hosts say with every heartbeat how their agents do. What nobody could
+handle, with its reason, is kept by ``dead_letters``.
 
 ``runtime`` is no service: it is what they are all made of (the buses, the store, the codec, the service table).
 """

@@ -11,13 +11,11 @@ from pydantic import BaseModel
 from benchmarks.faults.ledger import SOCKET_VARIABLE, call_ledger
 from benchmarks.faults.shapes import AGENT_TYPE, TOLD_TO_FAIL
 from benchmarks.faults.values import step_value
-from services.runtime.agent import BaseAgent
+from services.runtime.agent import BaseAgent, CapabilityError, capability, current_step
 from services.runtime.bus.open import open_bus
-from services.runtime.capability import CapabilityError, capability
 from services.runtime.hosting.host import agent_service
 from services.runtime.process import run_process
 from services.runtime.settings import load_settings
-from services.runtime.step_context import current_step
 
 
 class Work(BaseModel):

@@ -8,8 +8,7 @@ from services.coordinator_agent.contract_net import contract_net
 from services.coordinator_agent.contract_net_models import ContractNetAnswer, ContractNetInputs
 from services.coordinator_agent.delegate_models import DelegateAnswer, DelegateInputs
 from services.coordinator_agent.vote_models import VoteAnswer, VoteInputs
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 
 class CoordinatorAgent(BaseAgent):

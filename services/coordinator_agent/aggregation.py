@@ -8,7 +8,7 @@ from typing import Any
 
 from services.coordinator_agent.aggregate_models import AggregateAnswer, AggregateInputs, Conflict, Missing
 from services.coordinator_agent.merging import Claim, Merger
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 Key = str | int | bool
 

@@ -5,7 +5,7 @@ it does with them:
 
 - ``aggregate`` (aggregation, merging) and ``vote`` (ballots, tallies, voting): from their inputs alone;
 - ``contract_net`` (bidding decides) and ``consensus`` (agreement counts): it asks other agents (peers), in the messages
-  of ``services.runtime.negotiation_messages``;
+  of ``services.runtime.agent.negotiation_messages``;
 - ``delegate`` (delegation): it starts another workflow and asks the orchestrator how that stands.
 """
 

@@ -12,7 +12,7 @@ from services.coordinator_agent.vote_models import (
     Place,
     VoteInputs,
 )
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 Groups = tuple[tuple[str, ...], ...]
 

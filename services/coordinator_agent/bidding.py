@@ -13,7 +13,7 @@ from services.coordinator_agent.contract_net_models import (
     ContractNetInputs,
     State,
 )
-from services.runtime.negotiation_messages import Bid
+from services.runtime.agent import Bid
 
 Order = tuple[Fraction, ...]  # lower goes first
 

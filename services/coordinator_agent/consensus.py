@@ -26,10 +26,8 @@ from services.coordinator_agent.consensus_models import (
 )
 from services.coordinator_agent.consensus_rationale import rationale, why_not
 from services.coordinator_agent.peers import Chosen, Heard, ask_all, choose, conversation_id
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import CapabilityError
-from services.runtime.negotiation_messages import QUESTION, Opinion, Question, QuestionAnswered
-from services.runtime.step_context import report_progress
+from services.runtime.agent import BaseAgent, CapabilityError, report_progress
+from services.runtime.agent.negotiation_messages import QUESTION, Opinion, Question, QuestionAnswered
 
 
 async def consensus(asker: BaseAgent, request: ConsensusInputs) -> ConsensusAnswer:

@@ -21,9 +21,8 @@ from services.coordinator_agent.contract_net_models import (
 )
 from services.coordinator_agent.net_rationale import rationale, reason
 from services.coordinator_agent.peers import Chosen, Heard, ask_all, ask_one, choose, conversation_id
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import CapabilityError
-from services.runtime.negotiation_messages import (
+from services.runtime.agent import BaseAgent, CapabilityError, report_progress
+from services.runtime.agent.negotiation_messages import (
     AWARD,
     CALL,
     REJECT,
@@ -33,7 +32,6 @@ from services.runtime.negotiation_messages import (
     Proposal,
     Rejection,
 )
-from services.runtime.step_context import report_progress
 
 log = structlog.get_logger(__name__)
 

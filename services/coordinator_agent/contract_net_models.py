@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.coordinator_agent.selection_models import AgentId, AgentSelection
-from services.runtime.negotiation_messages import Confidence, Cost
+from services.runtime.agent.negotiation_messages import Confidence, Cost
 
 TieRule = Literal["lower_cost", "higher_confidence", "earlier_bid"]
 

@@ -26,12 +26,17 @@ from contracts.execution import (
 from contracts.history import ExecutionStatus
 from contracts.topology import Address
 from services.coordinator_agent.delegate_models import DelegateAnswer, DelegateInputs
-from services.runtime.agent import BaseAgent
+from services.runtime.agent import (
+    BaseAgent,
+    CapabilityError,
+    CommandRefused,
+    StepContext,
+    WorkCancelled,
+    current_step,
+    report_progress,
+)
 from services.runtime.bus.base import BusError
-from services.runtime.capability import CapabilityError
-from services.runtime.messenger import CommandRefused
 from services.runtime.requests import ReplyTimeout
-from services.runtime.step_context import StepContext, WorkCancelled, current_step, report_progress
 
 log = structlog.get_logger(__name__)
 

@@ -11,11 +11,9 @@ import structlog
 from contracts.agents import AgentRecord, AgentStatus
 from contracts.envelope import new_id
 from services.coordinator_agent.selection_models import MAX_AGENTS, AgentSelection
-from services.runtime.agent import BaseAgent
+from services.runtime.agent import AgentFailed, BaseAgent, current_step
 from services.runtime.bus.base import BusError, UnroutableMessage
-from services.runtime.messenger import AgentFailed
 from services.runtime.requests import ReplyTimeout
-from services.runtime.step_context import current_step
 
 log = structlog.get_logger(__name__)
 

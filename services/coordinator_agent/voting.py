@@ -21,7 +21,7 @@ from services.coordinator_agent.vote_models import (
     VoteInputs,
 )
 from services.coordinator_agent.vote_rationale import rationale
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from services.data_agent.requests import (
     ValidateDataOutput,
 )
 from services.data_agent.workers import Workers
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 Output = TypeVar("Output", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from services.data_agent.faults import require_columns, where
 from services.data_agent.sandbox import Session
 from services.data_agent.sql import identifier
 from services.data_agent.tables import Column, Table, table_named
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _FLOATS = {"float", "double"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from services.data_agent.sandbox import Session
 from services.data_agent.sources import CsvSource
 from services.data_agent.sql import identifier, literal
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _DELIMITERS = ",;\t|"
 

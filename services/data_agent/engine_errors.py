@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 
 from services.data_agent.faults import ENGINE_FAULT, out_of_memory
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _LONGEST = 600
 

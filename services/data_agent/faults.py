@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 MEMORY_LIMIT = "MemoryLimit"
 ENGINE_FAULT = "EngineFault"

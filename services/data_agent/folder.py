@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 Format = Literal["csv", "jsonl", "json", "parquet"]
 SUFFIXES: dict[str, Format] = {

@@ -7,7 +7,7 @@ from services.data_agent.records import too_many_rows
 from services.data_agent.sandbox import Session
 from services.data_agent.sql import identifier
 from services.data_agent.tables import Table
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _KINDS = {
     "inner": "JOIN",

@@ -16,7 +16,7 @@ from typing import Any
 
 from services.data_agent.sql import identifier
 from services.data_agent.tables import Column
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 # The store refuses documents nested deeper than 100; an answer sits some levels down in one.
 MAX_DEPTH = 60

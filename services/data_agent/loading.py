@@ -33,7 +33,7 @@ from services.data_agent.sources import (
 )
 from services.data_agent.sql import identifier, literal
 from services.data_agent.tables import PLACEHOLDER, Table, table_named
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _ROWS_AT_ONCE = 20_000
 _CHARACTERS_AT_ONCE = 4_000_000

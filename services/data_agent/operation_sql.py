@@ -11,7 +11,7 @@ from services.data_agent.operations import Aggregate, Deduplicate, Derive, Fill,
 from services.data_agent.sandbox import Session
 from services.data_agent.sql import check_expression, fresh, identifier, identifiers, literal
 from services.data_agent.tables import Column, Table
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _AGGREGATES = {
     "count": "count({column})",

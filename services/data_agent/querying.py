@@ -9,7 +9,7 @@ from services.data_agent.results import rows_output
 from services.data_agent.sandbox import Sandbox, Session
 from services.data_agent.sources import reads_file
 from services.data_agent.tables import columns_of
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 DATA_TABLE = "data"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 MAX_COLUMNS = 2_000
 _INT64 = 2**63

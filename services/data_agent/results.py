@@ -10,7 +10,7 @@ from services.data_agent.requests import RowsOutput
 from services.data_agent.sandbox import Session
 from services.data_agent.sources import ColumnInfo, Record
 from services.data_agent.tables import Column
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _ROWS_AT_ONCE = 1_000
 

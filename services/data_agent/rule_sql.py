@@ -7,7 +7,7 @@ from services.data_agent.operation_sql import NUMBERS
 from services.data_agent.rules import Bound, ColumnRules, Scalar, TypeName
 from services.data_agent.sql import identifier, literal
 from services.data_agent.tables import Column
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _FRACTIONS = {"float", "double", "decimal"}
 _NESTED = {"json", "list", "array", "struct", "map", "union", "variant", "tuple", "blob", "geometry"}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 MAX_EXPRESSION = 4_000
 # Classes of DuckDB's parse tree that reach beyond the current row and its table, or need what is not there.

@@ -21,7 +21,7 @@ from services.data_agent.faults import ENGINE_FAULT, out_of_memory
 from services.data_agent.frames import read_frame, write_frame
 from services.data_agent.jobs import JOBS
 from services.data_agent.sandbox import Sandbox
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 # Beyond DuckDB's own limit: Python with its rows, DuckDB's code, stacks, and memory that DuckDB does not count.
 _BESIDE_DUCKDB = 768 * 2**20

@@ -13,8 +13,7 @@ from typing import Any
 from services.data_agent.config import DataAgentConfig
 from services.data_agent.faults import ENGINE_FAULT, MEMORY_LIMIT, timed_out
 from services.data_agent.frames import read_frame, write_frame
-from services.runtime.capability import CapabilityError
-from services.runtime.step_context import current_step
+from services.runtime.agent import CapabilityError, current_step
 
 # A worker interrupts late work itself and answers; only one that cannot is killed.
 GRACE_SECONDS = 2.0

@@ -9,8 +9,7 @@ from services.decision_agent.ranked_choice import choose
 from services.decision_agent.request_models import MakeDecision
 from services.decision_agent.rule_choice import judge
 from services.decision_agent.threshold import screen
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 
 class DecisionAgent(BaseAgent):

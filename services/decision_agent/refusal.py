@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 
 def refuse(code: str, message: str, **details: Any) -> CapabilityError:

@@ -13,7 +13,7 @@ from services.decision_agent.decision_table import CompiledTable
 from services.decision_agent.records import is_number
 from services.decision_agent.table_models import Cell, Equals
 from services.decision_agent.zen_expressions import names_in
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _PART = rf"(?:(?:[<>]=?|==|!=)?\s*{_NUMBER}|[\[(]\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*[\])])"

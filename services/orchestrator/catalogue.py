@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from contracts.agents import AgentDescriptor
 from contracts.registry import AgentFilter
-from services.runtime.agent_types import known_types
 from services.runtime.definitions.lint import NamedAgents
+from services.runtime.known_types import known_types
 from services.runtime.store.base import Page, Store
 
 _REREAD_AFTER = 2.0

@@ -49,10 +49,7 @@ _AGENT = '''\
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_mail import Mail, on_message
-from services.runtime.capability import CapabilityError, capability
-from services.runtime.step_context import report_progress
+from services.runtime.agent import BaseAgent, CapabilityError, Mail, capability, on_message, report_progress
 
 
 class ${cls}Config(BaseModel):
@@ -126,8 +123,7 @@ from typing import Any
 import pytest
 from $name import $cls
 
-from services.runtime.agent_mail import Mail
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError, Mail
 
 
 def on_agent(work: Callable[[$cls], Awaitable[Any]], config: Mapping[str, Any] | None = None) -> Any:

@@ -13,9 +13,9 @@ from services.registry.assigning import to_run, to_stop
 from services.registry.ledger import Ledger
 from services.registry.removing import Removing
 from services.registry.waits import outcome_of
-from services.runtime.agent_types import known_types
 from services.runtime.bus.base import Bus
 from services.runtime.envelope_codec import Outgoing
+from services.runtime.known_types import known_types
 from services.runtime.service import Received, Refusal
 
 Answers = Iterable[Outgoing[Any]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from services.runtime.agent_types import KNOWN_FOR
+from services.runtime.known_types import KNOWN_FOR
 from services.runtime.store.base import Host
 
 SILENT_AFTER = 1.5  # of its heartbeats

@@ -11,10 +11,10 @@ from contracts.registry import AgentFilter, SweepHosts
 from services.registry import presence, records
 from services.registry.ledger import Ledger
 from services.registry.removing import Removing
-from services.runtime.agent_types import known_types
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
+from services.runtime.known_types import known_types
 from services.runtime.service import Outbox, Received
 from services.runtime.store.base import Host, StoreUnavailable
 

@@ -10,13 +10,10 @@ from contracts.agents import AgentStatus
 from contracts.execution import Refused
 from contracts.registry import AgentCreated, AgentMail, CreateAgent
 from services.dead_letters.app import build as build_dead_letters
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_mail import Mail, on_message
+from services.runtime.agent import BaseAgent, CapabilityError, CommandRefused, Mail, capability, on_message
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
-from services.runtime.capability import CapabilityError, capability
 from services.runtime.hosting.host import agent_service
-from services.runtime.messenger import CommandRefused
 from services.runtime.service import Service
 from services.runtime.settings import Protocol, Settings
 from services.runtime.store.base import DeadLetterFilter, Page

@@ -94,8 +94,7 @@ async def test_what_cannot_be_loaded_is_announced_beside_what_can(tmp_path: Path
 NEVER_UP = """
 from pydantic import BaseModel
 
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 
 class Nothing(BaseModel):

@@ -16,11 +16,10 @@ from services.edge.dependencies import Edge
 from services.edge.server import Server
 from services.orchestrator.app import build as build_orchestrator
 from services.registry.app import build as build_registry
-from services.runtime.agent import BaseAgent
+from services.runtime.agent import BaseAgent, CapabilityError, capability
 from services.runtime.bus.base import Bus
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
-from services.runtime.capability import CapabilityError, capability
 from services.runtime.hosting.host import agent_service
 from services.runtime.service import Service
 from services.runtime.settings import Settings

@@ -17,11 +17,9 @@ from contracts.execution import RunSteps, StepCommand, StepResult, StepResults
 from contracts.hosts import AgentReleased, AgentTaken, HostAnnounced, HostAssignment, HostHeartbeat
 from contracts.registry import AgentMail, AgentReply
 from contracts.topology import QueueKind
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_mail import Mail, on_message
+from services.runtime.agent import BaseAgent, CapabilityError, Mail, capability, on_message
 from services.runtime.bus.base import Bus, Delivery
 from services.runtime.bus.delivering import DETAIL, QUEUE, REASON
-from services.runtime.capability import CapabilityError, capability
 from services.runtime.envelope_codec import Outgoing, decode
 from services.runtime.hosting.host import agent_service
 from services.runtime.requests import Requests

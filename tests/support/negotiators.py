@@ -9,15 +9,13 @@ from pydantic import BaseModel, Field
 
 from contracts.envelope import new_id
 from contracts.registry import AgentCreated, CreateAgent
-from services.runtime.agent import BaseAgent
+from services.runtime.agent import BaseAgent, CapabilityError, capability, current_step, report_progress
+from services.runtime.agent.negotiation_messages import Answer, Bid, CallForProposals, Decline, Opinion, Rejection
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
-from services.runtime.capability import CapabilityError, capability
 from services.runtime.hosting.host import agent_service
-from services.runtime.negotiation_messages import Answer, Bid, CallForProposals, Decline, Opinion, Rejection
 from services.runtime.service import Service
 from services.runtime.settings import Protocol, Settings
-from services.runtime.step_context import current_step, report_progress
 from tests.support.running import Running, start
 
 SETTINGS = Settings(communication_protocol=Protocol.DIRECT, shutdown_timeout=0.5, agent_heartbeat=0.5)

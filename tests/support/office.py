@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.dead_letters.app import build as build_dead_letters
 from services.registry.app import build as build_registry
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_mail import Mail, on_message
-from services.runtime.capability import CapabilityError, capability
+from services.runtime.agent import BaseAgent, CapabilityError, Mail, capability, on_message
 from services.runtime.hosting.host import agent_service
 from services.runtime.service import Service
 from tests.support.edge_world import API, World, edge_settings, until

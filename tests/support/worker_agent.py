@@ -6,9 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from services.runtime.agent import BaseAgent
+from services.runtime.agent import BaseAgent, CapabilityError, capability
 from services.runtime.bus.open import open_bus
-from services.runtime.capability import CapabilityError, capability
 from services.runtime.hosting.host import agent_service
 from services.runtime.process import run_process
 from services.runtime.settings import load_settings

@@ -16,8 +16,7 @@ import os
 
 from pydantic import BaseModel
 
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 
 class Nothing(BaseModel):

@@ -14,9 +14,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_mail import Mail, on_message
-from services.runtime.capability import CapabilityError, capability
+from services.runtime.agent import BaseAgent, CapabilityError, Mail, capability, on_message
 
 INCH = Fraction("0.0254")
 POUND = Fraction("0.45359237")

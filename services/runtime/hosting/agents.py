@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from services.runtime.agent import BaseAgent
+from services.runtime.agent.messenger import Messenger
 from services.runtime.hosting.outcomes import text_of
-from services.runtime.messenger import Messenger
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ from contracts.agents import AgentDescriptor, AgentState
 from contracts.envelope import Message
 from contracts.hosts import HostAnnounced, HostHeartbeat, HostStopped, PluginFault
 from contracts.registry import AgentCreated, CreateAgent
+from services.runtime.agent.messenger import CommandRefused, Messenger
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
-from services.runtime.messenger import CommandRefused, Messenger
 from services.runtime.requests import ReplyTimeout
 from services.runtime.service import Outbox
 

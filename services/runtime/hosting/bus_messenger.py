@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 from contracts.envelope import Message, new_id
 from contracts.execution import Refused
 from contracts.registry import AgentMail, AgentReply
+from services.runtime.agent import AgentFailed, CommandRefused
 from services.runtime.correlation import current_correlation
 from services.runtime.envelope_codec import Outgoing
-from services.runtime.messenger import AgentFailed, CommandRefused
 from services.runtime.requests import Requests
 from services.runtime.service import Outbox
 

@@ -10,9 +10,9 @@ import structlog
 from cachetools import TTLCache
 
 from contracts.execution import StepsCancelled
+from services.runtime.agent import StepContext, WorkCancelled
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Received
-from services.runtime.step_context import StepContext, WorkCancelled
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from contracts.agents import AgentLimits, AgentSpec
 from services.runtime.agent import BaseAgent
-from services.runtime.agent_config import check_not_fixed
-from services.runtime.limits import overlay
+from services.runtime.agent.config import check_not_fixed
+from services.runtime.agent.limits import overlay
 
 WAITING_PREFETCH = 500
 INSTANCE_PREFETCH = 8

@@ -14,16 +14,15 @@ from contracts.envelope import Message
 from contracts.hosts import AgentReleased, AgentTaken, HostAssignment
 from contracts.workflow import Fault
 from services.runtime.added_route import AddedRoute
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_config import config_faults
+from services.runtime.agent import BaseAgent, CapabilityError
+from services.runtime.agent.config import config_faults
+from services.runtime.agent.messenger import Messenger
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import Bus, BusError, BusUnavailable
-from services.runtime.capability import CapabilityError
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.agents import Agents
 from services.runtime.hosting.hosted import AgentFactory, instance_prefetch
 from services.runtime.hosting.outcomes import is_ours_to_obey, sendable, text_of
-from services.runtime.messenger import Messenger
 from services.runtime.service import Intake, Outbox, Received, Receiver, Route
 
 log = structlog.get_logger(__name__)

@@ -6,10 +6,8 @@ from typing import Any
 import structlog
 
 from contracts.registry import AgentMail, AgentReply
-from services.runtime.agent import AgentStopped
-from services.runtime.agent_mail import Mail
+from services.runtime.agent import AgentStopped, CapabilityError, Mail
 from services.runtime.bus.base import UnroutableMessage
-from services.runtime.capability import CapabilityError
 from services.runtime.correlation import following
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.agents import Agents

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 LARGEST_OUTPUT = 8 * 1024 * 1024
 _LEVELS_BESIDE = 100  # readers take 200 levels of JSON; half of them are left for what an output is put into

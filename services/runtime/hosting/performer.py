@@ -14,13 +14,12 @@ from pydantic_core import from_json, to_json
 from contracts.envelope import new_id
 from contracts.execution import StepCommand, StepResult
 from contracts.history import StepError
-from services.runtime.agent import AgentStopped, BaseAgent
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import AgentStopped, BaseAgent, CapabilityError
+from services.runtime.agent.step_context import StepContext, WorkCancelled, working_on
 from services.runtime.hosting.cancellation import Cancellations
 from services.runtime.hosting.outcomes import is_ours_to_obey, sendable_size, text_of
 from services.runtime.hosting.progress import ProgressSender, Reporter
 from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
-from services.runtime.step_context import StepContext, WorkCancelled, working_on
 
 log = structlog.get_logger(__name__)
 

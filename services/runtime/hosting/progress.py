@@ -14,11 +14,11 @@ from typing import Final
 import structlog
 
 from contracts.execution import StepCommand, StepProgress, StepsProgressed
+from services.runtime.agent import WorkCancelled
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Outbox
-from services.runtime.step_context import WorkCancelled
 
 log = structlog.get_logger(__name__)
 

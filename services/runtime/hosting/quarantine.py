@@ -10,8 +10,8 @@ from typing import Any
 
 from contracts.agents import AgentLimits
 from services.runtime.agent import BaseAgent
+from services.runtime.agent.step_context import StepContext, working_on
 from services.runtime.hosting.folder_packages import Portable
-from services.runtime.step_context import StepContext, working_on
 
 
 class AgentCrashed(Exception):

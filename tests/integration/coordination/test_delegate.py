@@ -15,11 +15,11 @@ from services.coordinator_agent import delegation
 from services.coordinator_agent.delegate_models import DelegateInputs
 from services.coordinator_agent.delegation import MAX_DEPTH, child_of, delegate
 from services.runtime.agent import BaseAgent
+from services.runtime.agent.step_context import StepContext, working_on
 from services.runtime.bus.direct import DirectBus
 from services.runtime.hosting.bus_messenger import BusMessenger
 from services.runtime.requests import Requests
 from services.runtime.service import Outbox
-from services.runtime.step_context import StepContext, working_on
 from tests.support.memory_store import MemoryStore
 from tests.support.negotiators import SETTINGS, Toiler, begin, begin_anew, coordinate, errors, host
 from tests.support.running import Running, running, start

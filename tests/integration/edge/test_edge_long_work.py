@@ -9,11 +9,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, WorkCancelled, capability, report_progress
 from services.runtime.hosting import progress
 from services.runtime.hosting.host import agent_service
-from services.runtime.step_context import WorkCancelled, report_progress
 from tests.support.edge_world import API, PATIENCE, World, accepts, edge_settings, ended, followed, started, until
 
 PARTS = 5

@@ -13,10 +13,9 @@ from benchmarks.flight import RoundFailed
 from benchmarks.rounds import Workload
 from contracts.envelope import new_id
 from contracts.execution import StartExecution
-from services.runtime.agent import BaseAgent
+from services.runtime.agent import BaseAgent, capability
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
-from services.runtime.capability import capability
 from services.runtime.envelope_codec import Outgoing, encode
 from services.runtime.hosting.host import agent_service
 from services.runtime.service import Service

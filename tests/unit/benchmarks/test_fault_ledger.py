@@ -9,8 +9,8 @@ import pytest
 from benchmarks.faults.agent import Done, FaultAgent, Work
 from benchmarks.faults.ledger import Ledger, call_ledger
 from benchmarks.faults.values import step_value
-from services.runtime.capability import CapabilityError
-from services.runtime.step_context import StepContext, working_on
+from services.runtime.agent import CapabilityError
+from services.runtime.agent.step_context import StepContext, working_on
 
 
 def call(key: str, value: str, *, attempt: int = 1, refuse: bool = False) -> dict[str, Any]:

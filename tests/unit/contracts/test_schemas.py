@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from contracts.registry import AgentMail
 from contracts.catalog import MESSAGES
 from contracts.envelope import wrap
 from contracts.json_schema import SCHEMAS_FOLDER, committed_schemas, current_schemas, message_schema, render
+from contracts.registry import AgentMail
 from scripts import schemas as command
 
 CURRENT = current_schemas()

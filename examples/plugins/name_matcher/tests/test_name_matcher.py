@@ -7,8 +7,7 @@ import pytest
 from name_matcher import NameMatcher
 from name_matcher.matching import best_matches, key_of, similarity
 
-from services.runtime.agent_mail import Mail
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError, Mail
 
 
 def test_what_says_nothing_is_taken_away() -> None:

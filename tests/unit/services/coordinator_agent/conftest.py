@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.coordinator_agent.agent import CoordinatorAgent
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 Call = Callable[..., Awaitable[dict[str, Any]]]
 Refused = Callable[..., Awaitable[CapabilityError]]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from services.coordinator_agent.bidding import Reply, ranked, record, weighted_score
 from services.coordinator_agent.contract_net_models import AwardRecord, BidRecord, BidWeights, ContractNetInputs
-from services.runtime.negotiation_messages import Bid
+from services.runtime.agent import Bid
 
 RULES: list[dict[str, Any]] = [
     {"rule": "lowest_cost"},

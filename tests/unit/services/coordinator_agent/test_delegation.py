@@ -11,8 +11,7 @@ from contracts import topology
 from contracts.execution import StartExecution
 from services.coordinator_agent.delegate_models import DelegateInputs
 from services.coordinator_agent.delegation import MAX_DEPTH, StartNow, child_of, depth_of
-from services.runtime.capability import CapabilityError
-from services.runtime.step_context import StepContext
+from services.runtime.agent import CapabilityError, StepContext
 
 ids = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z")
 attempts = st.integers(1, 9)

@@ -10,7 +10,7 @@ import pytest
 from services.data_agent.config import DataAgentConfig
 from services.data_agent.jobs import JOBS
 from services.data_agent.sandbox import Sandbox
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 Run = Callable[..., dict[str, Any]]
 Refused = Callable[..., CapabilityError]

@@ -13,8 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from services.data_agent.agent import DataAgent
-from services.runtime.agent import AgentStopped
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import AgentStopped, CapabilityError
 
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples" / "data"
 

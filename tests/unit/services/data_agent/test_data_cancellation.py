@@ -9,7 +9,7 @@ import pytest
 
 from services.data_agent.config import DataAgentConfig
 from services.data_agent.workers import Workers
-from services.runtime.step_context import StepContext, WorkCancelled, working_on
+from services.runtime.agent.step_context import StepContext, WorkCancelled, working_on
 
 LONG = "SELECT sum(sqrt(a.range * b.range)) AS n FROM range(1000000) a, range(1000000) b"
 

@@ -12,7 +12,7 @@ import pytest
 from services.data_agent import sandbox as sandbox_module
 from services.data_agent.config import DataAgentConfig
 from services.data_agent.sandbox import Sandbox
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 secret_variable = duckdb.sql("SELECT 42 AS leaked")

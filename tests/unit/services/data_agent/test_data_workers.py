@@ -13,7 +13,7 @@ import pytest
 from services.data_agent.config import DataAgentConfig
 from services.data_agent.frames import read_frame, write_frame
 from services.data_agent.workers import Workers
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 
 @pytest.fixture

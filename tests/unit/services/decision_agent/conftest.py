@@ -8,7 +8,7 @@ import pytest
 
 from services.decision_agent.agent import DecisionAgent
 from services.decision_agent.request_models import MakeDecision
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 
 def make_decision(config: dict[str, Any] | None = None, **inputs: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from services.decision_agent.agent import DecisionAgent
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 CITIES = [
     {"id": 7, "city": "Oslo", "rent": 20.0, "parks": 9, "flat": True},

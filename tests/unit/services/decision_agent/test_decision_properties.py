@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.decision_agent.agent import DecisionAgent
 from services.decision_agent.request_models import MakeDecision
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError
 
 METHODS = ["weighted_sum", "topsis", "vikor", "promethee_ii"]
 NUMBERS = st.one_of(st.integers(-9, 9), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1e-300, -1e150, 1e150, 0.1, 0.3]))

@@ -10,7 +10,7 @@ from contracts.topology import Queue
 from services.orchestrator.catalogue import Catalogue
 from services.orchestrator.definitions import Definitions
 from services.orchestrator.engine import Limits
-from services.runtime.agent_types import KNOWN_FOR
+from services.runtime.known_types import KNOWN_FOR
 from services.runtime.service import Refusal
 from services.runtime.store.base import Host
 from tests.support.memory_store import MemoryStore

@@ -11,8 +11,7 @@ from services.plugin_agent.sources import folder_plugins
 GOOD = '''
 from pydantic import BaseModel
 
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 
 class Words(BaseModel):

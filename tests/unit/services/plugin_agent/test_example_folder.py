@@ -7,8 +7,7 @@ import pytest
 
 from services.plugin_agent.loading import load_plugins
 from services.plugin_agent.sources import folder_plugins
-from services.runtime.agent_mail import Mail
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import CapabilityError, Mail
 
 FOLDER = Path(__file__).resolve().parents[4] / "examples" / "plugins" / "folder"
 

@@ -13,8 +13,7 @@ Load = Callable[[dict[str, str]], Loaded]
 HEAD = """
 from pydantic import BaseModel, Field
 
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import capability
+from services.runtime.agent import BaseAgent, capability
 
 
 class In(BaseModel):

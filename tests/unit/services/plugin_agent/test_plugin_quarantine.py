@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 
 from services.plugin_agent.loading import Loaded
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import CapabilityError
+from services.runtime.agent import BaseAgent, CapabilityError, StepContext
 from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
-from services.runtime.step_context import StepContext
 
 SUPPORT = "def exit_code():\n    return 9\n"
 
@@ -18,8 +16,7 @@ import os
 
 from pydantic import BaseModel
 
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import CapabilityError, capability
+from services.runtime.agent import BaseAgent, CapabilityError, capability
 
 from .support import exit_code
 

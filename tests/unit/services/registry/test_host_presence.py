@@ -5,7 +5,7 @@ import pytest
 from contracts.agents import AgentDescriptor
 from contracts.hosts import HostAnnounced
 from services.registry.presence import available, forgettable, gone_silent, is_replaced, next_look
-from services.runtime.agent_types import known_types
+from services.runtime.known_types import known_types
 from services.runtime.store.base import Host
 
 HOUR = 3600.0

@@ -12,9 +12,9 @@ from services.registry.hearing import Hearing
 from services.registry.ledger import Ledger
 from services.registry.removing import Removing
 from services.registry.sweeping import Sweeping
-from services.runtime.agent_types import KNOWN_FOR
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
+from services.runtime.known_types import KNOWN_FOR
 from services.runtime.service import Outbox
 from services.runtime.store.base import Page, StoreUnavailable
 from tests.support.memory_store import MemoryStore

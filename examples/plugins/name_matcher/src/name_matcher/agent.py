@@ -2,10 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_mail import Mail, on_message
-from services.runtime.capability import CapabilityError, capability
-from services.runtime.step_context import report_progress
+from services.runtime.agent import BaseAgent, CapabilityError, Mail, capability, on_message, report_progress
 
 from .matching import best_matches, key_of, similarity
 

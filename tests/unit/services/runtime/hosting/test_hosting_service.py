@@ -13,10 +13,10 @@ from contracts.agents import AgentLimits, AgentRecord, AgentSpec, AgentStatus, C
 from contracts.execution import Refused, RunSteps, StepCommand, StepResult, StepResults
 from contracts.hosts import HostAnnounced, HostAssignment, HostHeartbeat, HostStopped, PluginFault
 from contracts.registry import AgentCreated, AgentMail, AgentReply, CreateAgent
-from services.runtime.agent import BaseAgent
+from services.runtime.agent.base import BaseAgent
+from services.runtime.agent.capability import capability
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
-from services.runtime.capability import capability
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.host import HostedType, agent_service, hosting_service
 from services.runtime.requests import Requests

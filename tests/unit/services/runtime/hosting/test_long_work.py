@@ -11,16 +11,16 @@ from pydantic import BaseModel
 
 from contracts.agents import AgentLimits
 from contracts.execution import StepCommand, StepProgress, StepResult, StepsProgressed
-from services.runtime.agent import BaseAgent
+from services.runtime.agent.base import BaseAgent
+from services.runtime.agent.capability import capability
+from services.runtime.agent.step_context import StepContext, WorkCancelled, current_step, report_progress
 from services.runtime.bus.base import BusUnavailable
-from services.runtime.capability import capability
 from services.runtime.hosting import progress
 from services.runtime.hosting.cancellation import Cancellations
 from services.runtime.hosting.performer import Performer
 from services.runtime.hosting.progress import ProgressSender
 from services.runtime.hosting.quarantine import Quarantine
 from services.runtime.service import Outbox
-from services.runtime.step_context import StepContext, WorkCancelled, current_step, report_progress
 from tests.support.committing import NotingBus
 
 PATIENCE = 20.0

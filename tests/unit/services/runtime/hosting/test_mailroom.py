@@ -8,14 +8,14 @@ import pytest
 
 from contracts.envelope import wrap
 from contracts.registry import AgentMail, AgentReply
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_mail import Mail, on_message
+from services.runtime.agent.base import BaseAgent
+from services.runtime.agent.capability import CapabilityError
+from services.runtime.agent.mail import Mail, on_message
+from services.runtime.agent.messenger import Messenger
 from services.runtime.bus.base import BusUnavailable, UnroutableMessage
-from services.runtime.capability import CapabilityError
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.agents import Agents
 from services.runtime.hosting.mailroom import Mailroom
-from services.runtime.messenger import Messenger
 from services.runtime.service import Received
 
 

@@ -9,15 +9,15 @@ import pytest
 from pydantic import BaseModel
 
 from contracts.execution import StepCommand, StepResult
-from services.runtime.agent import BaseAgent
-from services.runtime.capability import CapabilityError, capability
+from services.runtime.agent.base import BaseAgent
+from services.runtime.agent.capability import CapabilityError, capability
+from services.runtime.agent.step_context import current_step
 from services.runtime.hosting.cancellation import Cancellations
 from services.runtime.hosting.outcomes import LARGEST_OUTPUT
 from services.runtime.hosting.performer import Performer
 from services.runtime.hosting.progress import ProgressSender
 from services.runtime.hosting.quarantine import Quarantine
 from services.runtime.service import Outbox
-from services.runtime.step_context import current_step
 from tests.support.committing import NotingBus
 
 

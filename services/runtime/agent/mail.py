@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from services.runtime.agent_json import as_json
-from services.runtime.capability import CapabilityDeclarationError, CapabilityError
+from services.runtime.agent.capability import CapabilityDeclarationError, CapabilityError
+from services.runtime.agent.json_values import as_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__conclave_message_type__"

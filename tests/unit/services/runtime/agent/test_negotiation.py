@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.agents import AgentLimits, CapabilityLimits
-from services.runtime.agent import BaseAgent
-from services.runtime.agent_config import config_faults
-from services.runtime.agent_mail import Mail
-from services.runtime.capability import CapabilityError, capability
-from services.runtime.negotiation import DEFAULT_SECONDS, BidConfig, split_bid
-from services.runtime.negotiation_messages import (
+from services.runtime.agent.base import BaseAgent
+from services.runtime.agent.capability import CapabilityError, capability
+from services.runtime.agent.config import config_faults
+from services.runtime.agent.mail import Mail
+from services.runtime.agent.negotiation import DEFAULT_SECONDS, BidConfig, split_bid
+from services.runtime.agent.negotiation_messages import (
     AWARD,
     CALL,
     QUESTION,
@@ -27,7 +27,7 @@ from services.runtime.negotiation_messages import (
     Opinion,
     Rejection,
 )
-from services.runtime.track_record import Record, TrackRecord
+from services.runtime.agent.track_record import Record, TrackRecord
 
 
 class Number(BaseModel):

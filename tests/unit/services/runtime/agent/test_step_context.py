@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.runtime.step_context import StepContext, WorkCancelled, current_step, report_progress, working_on
+from services.runtime.agent.step_context import StepContext, WorkCancelled, current_step, report_progress, working_on
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "long_work.md"
+PAGE = Path(__file__).resolve().parents[5] / "docs" / "long_work.md"
 
 
 def listening(told: list[tuple[float, str]]) -> StepContext:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from contracts.agents import AgentLimits, CapabilityLimits
-from services.runtime.capability import CapabilityError
+from services.runtime.agent.capability import CapabilityError
 
 _FIELDS = tuple(CapabilityLimits.model_fields)
 _FREE: AbstractAsyncContextManager[None] = nullcontext()

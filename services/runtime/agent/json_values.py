@@ -5,7 +5,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from services.runtime.capability import CapabilityError
+from services.runtime.agent.capability import CapabilityError
 
 
 def as_json(answer: BaseModel | dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.envelope import Contract
-from services.runtime.agent_mail import Mail, on_message
-from services.runtime.capability import BoundCapability, CapabilityError
-from services.runtime.negotiation_messages import (
+from services.runtime.agent.capability import BoundCapability, CapabilityError
+from services.runtime.agent.mail import Mail, on_message
+from services.runtime.agent.negotiation_messages import (
     AWARD,
     CALL,
     QUESTION,
@@ -30,7 +30,7 @@ from services.runtime.negotiation_messages import (
     QuestionAnswered,
     Rejection,
 )
-from services.runtime.track_record import TrackRecord
+from services.runtime.agent.track_record import TrackRecord
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from contracts.agents import AgentLimits, CapabilityLimits
-from services.runtime.capability import CapabilityError
-from services.runtime.limits import Admission, Pace, Sizes, TokenBucket, overlay
+from services.runtime.agent.capability import CapabilityError
+from services.runtime.agent.limits import Admission, Pace, Sizes, TokenBucket, overlay
 
 
 def test_what_is_said_over_it_wins_field_by_field_and_capability_by_capability() -> None:

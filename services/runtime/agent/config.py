@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from contracts.workflow import Fault
-from services.runtime.capability import CapabilityError
+from services.runtime.agent.capability import CapabilityError
 
 ROOT = "config"
 

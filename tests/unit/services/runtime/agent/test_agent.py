@@ -11,10 +11,10 @@ from contracts.envelope import Message
 from contracts.registry import AgentMail, AgentsFound, BroadcastMail, BroadcastSent, FindAgents
 from services.data_agent.agent import DataAgent
 from services.decision_agent.agent import DecisionAgent
-from services.runtime.agent import AgentStopped, BaseAgent
-from services.runtime.agent_config import check_not_fixed, config_faults
-from services.runtime.agent_mail import Mail, on_message
-from services.runtime.capability import CapabilityDeclarationError, CapabilityError, capability
+from services.runtime.agent.base import AgentStopped, BaseAgent
+from services.runtime.agent.capability import CapabilityDeclarationError, CapabilityError, capability
+from services.runtime.agent.config import check_not_fixed, config_faults
+from services.runtime.agent.mail import Mail, on_message
 
 
 class Numbers(BaseModel):

@@ -12,14 +12,14 @@ from pydantic import BaseModel, ValidationError
 from contracts.agents import AgentDescriptor, AgentLimits, AgentRecord, AgentStatus
 from contracts.envelope import Message
 from contracts.registry import AgentFilter, AgentMail, AgentsFound, BroadcastMail, BroadcastSent, FindAgents
-from services.runtime.agent_config import config_schema
-from services.runtime.agent_json import as_json
-from services.runtime.agent_mail import BoundHandler, Mail, bind_handler, handlers_on
-from services.runtime.capability import BoundCapability, CapabilityError, bind, declared_on
-from services.runtime.limits import Admission, Sizes, overlay
-from services.runtime.messenger import Messenger
-from services.runtime.negotiation import NEGOTIATION, Negotiator, split_bid
-from services.runtime.track_record import TrackRecord
+from services.runtime.agent.capability import BoundCapability, CapabilityError, bind, declared_on
+from services.runtime.agent.config import config_schema
+from services.runtime.agent.json_values import as_json
+from services.runtime.agent.limits import Admission, Sizes, overlay
+from services.runtime.agent.mail import BoundHandler, Mail, bind_handler, handlers_on
+from services.runtime.agent.messenger import Messenger
+from services.runtime.agent.negotiation import NEGOTIATION, Negotiator, split_bid
+from services.runtime.agent.track_record import TrackRecord
 
 A = TypeVar("A", bound=Message)
 
