@@ -1,11 +1,11 @@
-"""Run the tests against a real RabbitMQ, a real document store and a real PostgreSQL; arguments go to pytest.
+"""Run the tests against a real RabbitMQ, Redis, document store and PostgreSQL; arguments go to pytest.
 
     python scripts/run_tests.py                     everything
     python scripts/run_tests.py tests/unit -k retry
 
 Makes the environment first, finds or starts the servers (``scripts/servers.py`` says in which order), and stops what
-it started. Where no RabbitMQ or PostgreSQL can be had, its tests are reported as not run; with ``CI=true`` that is a
-failure.
+it started. Where no RabbitMQ, Redis or PostgreSQL can be had, its tests are reported as not run; with ``CI=true`` that
+is a failure.
 """
 
 from __future__ import annotations  # so that an older Python is told which one is needed
@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts.redis_server import find_redis
 from scripts.servers import Server, ServerFailed, ServerNotFound, find_mongodb, find_postgresql, find_rabbitmq
 from scripts.setup_environment import ROOT, run_in_environment
 
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
         missing = {}
         for what, variable, find in (
             ("RabbitMQ", "RABBITMQ_URL", find_rabbitmq),
+            ("Redis", "REDIS_URL", find_redis),
             ("PostgreSQL", "POSTGRES_URL", find_postgresql),
         ):
             _say(f"looking for {what} (on Debian, as root, its package is installed if need be)")

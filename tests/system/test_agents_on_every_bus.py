@@ -25,6 +25,39 @@ SERVICES = ("orchestrator", "registry", "dead_letters", "edge")
 HOSTS = ("worker#1", "worker#2")
 
 
+PLUGIN = """
+import os
+
+from tests.support.worker_agent import WorkerAgent
+
+
+class PluggedWorker(WorkerAgent):
+    agent_type = "worker"
+
+    def __init__(self, agent_id, config=None):
+        super().__init__(agent_id, {"ledger": os.environ["WORKER_LEDGER"], **(config or {})})
+"""
+
+
+@pytest.fixture
+def one_process_with_workers(tmp_path: Path, mongo_url: str) -> Iterator[Cluster]:
+    """Over ``direct``, which connects services of one process only: all of them, with the workers as a plugin."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "worker.py").write_text(PLUGIN)
+    database = f"{mongo_url.rsplit('/', 1)[0]}/agents_{new_id()[:12]}"
+    cluster = Cluster(
+        tmp_path,
+        {"COMMUNICATION_PROTOCOL": "direct", "DATABASE_URL": database, "PLUGIN_FOLDER": str(folder)},
+    )
+    try:
+        cluster.start("all")
+        cluster.wait_until_ready("worker")
+        yield cluster
+    finally:
+        cluster.close()
+
+
 @pytest.fixture(
     params=[pytest.param("rabbitmq", marks=pytest.mark.rabbitmq), pytest.param("redis", marks=pytest.mark.redis)]
 )
@@ -86,6 +119,15 @@ async def dead_letters(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 async def test_an_agent_is_created_messaged_told_and_deleted(cluster: Cluster) -> None:
+    await lead_a_life(cluster)
+
+
+async def test_an_agent_lives_the_same_life_over_direct(one_process_with_workers: Cluster) -> None:
+    await lead_a_life(one_process_with_workers)
+
+
+async def lead_a_life(cluster: Cluster) -> None:
+    """Create, message, broadcast, delete."""
     async with client_of(cluster) as client:
         await create(client, "one")
         await create(client, "two")

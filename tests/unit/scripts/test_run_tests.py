@@ -1,4 +1,4 @@
-"""The test runner: servers are given to pytest, and a missing RabbitMQ or PostgreSQL is never a silent success."""
+"""The test runner: servers are given to pytest, and a missing one is never a silent success."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from scripts.servers import GivenServer, ServerNotFound
 
 BROKER = "amqp://guest:guest@127.0.0.1:1/"
 STORE = "mongodb://127.0.0.1:1/conclave"
+REDIS = "redis://127.0.0.1:1/0"
 POSTGRES = "postgresql://127.0.0.1:1/conclave"
 
 
@@ -18,6 +19,7 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(run_tests, "find_mongodb", lambda: GivenServer(STORE, "here"))
     monkeypatch.setattr(run_tests, "find_rabbitmq", lambda install: GivenServer(BROKER, "here"))
+    monkeypatch.setattr(run_tests, "find_redis", lambda install: GivenServer(REDIS, "here"))
     monkeypatch.setattr(run_tests, "find_postgresql", lambda install: GivenServer(POSTGRES, "here"))
     path = tmp_path / "test_sample.py"
     path.write_text(
@@ -25,6 +27,7 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "def test_servers():\n"
         f"    assert os.environ['DATABASE_URL'] == {STORE!r}\n"
         f"    assert os.environ.get('RABBITMQ_URL', {BROKER!r}) == {BROKER!r}\n"
+        f"    assert os.environ.get('REDIS_URL', {REDIS!r}) == {REDIS!r}\n"
         f"    assert os.environ.get('POSTGRES_URL', {POSTGRES!r}) == {POSTGRES!r}\n"
         "def test_fails():\n    raise AssertionError\n",
         encoding="utf-8",
@@ -32,7 +35,11 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-MISSING = [("RabbitMQ", "RABBITMQ_URL", "find_rabbitmq"), ("PostgreSQL", "POSTGRES_URL", "find_postgresql")]
+MISSING = [
+    ("RabbitMQ", "RABBITMQ_URL", "find_rabbitmq"),
+    ("Redis", "REDIS_URL", "find_redis"),
+    ("PostgreSQL", "POSTGRES_URL", "find_postgresql"),
+]
 
 
 def without(what: str, variable: str, find: str, monkeypatch: pytest.MonkeyPatch) -> None:
