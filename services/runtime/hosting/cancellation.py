@@ -62,6 +62,8 @@ class Cancellations:
 class Cancellable:
     """See ``Cancellations.cancellable``."""
 
+    __slots__ = ("_cancellations", "_cancelled", "_command_id", "_context", "_task")
+
     def __init__(self, cancellations: Cancellations, command_id: str, context: StepContext) -> None:
         self._cancellations = cancellations
         self._command_id = command_id

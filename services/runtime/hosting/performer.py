@@ -103,8 +103,11 @@ class Performer:
         """What the agent gives, within the command's timeout from the beginning and from every report of progress."""
         run.started_at = time.time()
         async with asyncio.timeout(run.command.timeout) as limit:
-            with reporter.extending(limit):
+            reporter.begin(limit)
+            try:
                 return await self._run(run, context)
+            finally:
+                reporter.end()
 
     async def _run(self, run: Run, context: StepContext) -> dict[str, Any]:
         agent, inputs = run.agent, run.command.inputs or {}

@@ -7,8 +7,7 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -77,6 +76,23 @@ class Reporter:
     ``reported`` says whether it said anything in time.
     """
 
+    __slots__ = (
+        "_agent_id",
+        "_began",
+        "_command",
+        "_latest",
+        "_limit",
+        "_lock",
+        "_loop",
+        "_next_at",
+        "_number",
+        "_pending",
+        "_run_id",
+        "_sender",
+        "_timer",
+        "reported",
+    )
+
     def __init__(self, sender: ProgressSender, command: StepCommand, agent_id: str, run_id: str) -> None:
         self._sender = sender
         self._command = command
@@ -93,20 +109,19 @@ class Reporter:
         self._limit: asyncio.Timeout | None = None
         self._began = 0.0
 
-    @contextmanager
-    def extending(self, limit: asyncio.Timeout) -> Iterator[None]:
-        """While the work is under way, within ``limit``: every report has that start anew, whether it leaves the host
-        or not."""
+    def begin(self, limit: asyncio.Timeout) -> None:
+        """The work is under way, within ``limit``: every report has that start anew, whether it leaves the host or
+        not."""
         self._limit = limit
         self._began = self._loop.time()
-        try:
-            yield
-        finally:
-            self._limit = None
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._number:
-                self._sender.forget(self._run_id)
+
+    def end(self) -> None:
+        """The work has ended, and its result says more than any report."""
+        self._limit = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._number:
+            self._sender.forget(self._run_id)
 
     def __call__(self, fraction: float, note: str) -> None:
         """
