@@ -1,12 +1,13 @@
 """An agent type for system tests, hosted like any other: it waits, writes a ledger, fails, or kills its process."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from services.runtime.agent import BaseAgent, CapabilityError, capability
+from services.runtime.agent import BaseAgent, Bid, CallForProposals, CapabilityError, Decline, capability
 from services.runtime.bus.open import open_bus
 from services.runtime.hosting.host import agent_service
 from services.runtime.process import run_process
@@ -30,7 +31,14 @@ class Done(BaseModel):
 
 
 class WorkerAgent(BaseAgent):
+    """One whose configuration says ``silent`` never answers a call for proposals."""
+
     agent_type = "worker"
+
+    async def bid(self, call: CallForProposals) -> Bid | Decline | None:
+        if self.config.get("silent"):
+            await asyncio.Event().wait()
+        return await super().bid(call)
 
     @capability("work")
     def work(self, request: Work) -> Done:

@@ -88,8 +88,9 @@ def client_of(cluster: Cluster) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=cluster.url, timeout=90, limits=httpx.Limits(max_connections=AT_ONCE))
 
 
-async def create(client: httpx.AsyncClient, agent_id: str) -> None:
-    answer = await client.post("/agents", json={"agent_type": "worker", "agent_id": agent_id})
+async def create(client: httpx.AsyncClient, agent_id: str, **config: Any) -> None:
+    body = {"agent_type": "worker", "agent_id": agent_id, "config": config}
+    answer = await client.post("/agents", json=body)
     assert answer.status_code == 201, answer.text
     assert answer.json()["agent_id"] == agent_id
 
@@ -211,3 +212,24 @@ async def test_the_registry_dies_and_nothing_is_forgotten(cluster: Cluster) -> N
         assert created.status_code == 201, created.text
         assert (await message(client, "late", "made")).status_code == 200
         assert (await client.get("/agents/kept")).json()["status"] in ("idle", "processing")
+
+
+async def test_a_contract_net_of_ten_of_which_two_never_answer(cluster: Cluster) -> None:
+    cluster.start("coordinator_agent")
+    async with client_of(cluster) as client:
+        for i in range(10):
+            silent = i in (0, 5)
+            await create(client, f"w{i}", silent=silent, bid={"cost": 1 if silent else 10 - i, "confidence": 0.9})
+        cluster.wait_until_ready("coordinator_agent")
+        task = {"action": "work", "inputs": {"key": "awarded"}}
+        net = {"task": task, "agents": {"agent_type": "worker", "default_agents": False}, "deadline": 2.0}
+        step = {"id": "net", "agent_type": "coordinator_agent", "action": "contract_net", "inputs": net}
+        (ended,) = cluster.wait_until_ended([cluster.start_execution({"name": "net", "steps": [step]})])
+        assert ended["status"] == "completed", ended["errors"]
+        said = ended["outputs"]["net"]
+        assert (said["outcome"], said["awarded"], said["asked"]) == ("done", "w9", 10)
+        assert said["result"]["key"] == "awarded"
+        states = Counter(bid["state"] for bid in said["bids"])
+        assert states == {"bid": 8, "silent": 2}
+        assert {bid["agent_id"] for bid in said["bids"] if bid["state"] == "silent"} == {"w0", "w5"}
+        assert cluster.ledger.read_text().split().count("awarded") == 1
