@@ -113,7 +113,9 @@ async def test_faststream_run_starts_and_drains_a_service(broker: Broker, tmp_pa
     assert await broker.consumers(name) == 0
 
 
-@pytest.mark.parametrize("bus", [RabbitBus("amqp://nowhere.invalid/"), RedisBus("redis://nowhere.invalid/")], ids=str)
+@pytest.mark.parametrize(
+    "bus", [RabbitBus("amqp://nowhere.invalid/"), RedisBus("redis://nowhere.invalid/")], ids=["rabbitmq", "redis"]
+)
 async def test_a_broker_that_its_bus_did_not_start_refuses_to(bus: RabbitBus | RedisBus) -> None:
     with pytest.raises(BusError, match="started by its bus"):
         await bus.broker.start()
