@@ -1,6 +1,6 @@
 """Run the tests against a real RabbitMQ, Redis, document store and PostgreSQL; arguments go to pytest.
 
-    python scripts/run_tests.py                     everything
+    python scripts/run_tests.py                     everything, in several processes
     python scripts/run_tests.py tests/unit -k retry
 
 Makes the environment first, finds or starts the servers (``scripts/servers.py`` says in which order), and stops what
@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts.redis_server import find_redis
 from scripts.servers import Server, ServerFailed, ServerNotFound, find_mongodb, find_postgresql, find_rabbitmq
 from scripts.setup_environment import ROOT, run_in_environment
+
+MOST_WORKERS = 4  # each may have a RabbitMQ of its own
 
 
 def main(arguments: list[str]) -> int:
@@ -49,13 +51,22 @@ def main(arguments: list[str]) -> int:
             except (ServerNotFound, ServerFailed) as error:
                 missing[what] = str(error)
                 _say(f"no {what}, so its tests will not run: {error}")
-        code = _pytest(arguments, environment)
+        code = _pytest([*_side_by_side(arguments), *arguments], environment)
     for what, reason in missing.items():
         _say(f"NOT RUN: the tests that need {what}. {reason}")
     if missing and os.environ.get("CI") == "true" and code == 0:
         _say("CI=true, so that is a failure")
         return 1
     return code
+
+
+def _side_by_side(arguments: list[str]) -> list[str]:
+    """Options that run everything in one process more than there are processors, since most tests wait for servers; a
+    choice of tests runs in one."""
+    chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
+    if chosen or any(argument.startswith("-n") for argument in arguments):
+        return []
+    return ["-n", str(min((os.cpu_count() or 1) + 1, MOST_WORKERS)), "--dist", "loadscope"]
 
 
 def _pytest(arguments: list[str], environment: dict[str, str]) -> int:

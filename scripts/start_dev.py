@@ -8,6 +8,7 @@ Nothing has to be installed but Python 3.11 with pip. Without settings, every se
 broker, and data is kept by an embedded document store. ``DATABASE_URL``, ``RABBITMQ_URL`` and
 ``COMMUNICATION_PROTOCOL`` (in the environment or in a file ``.env``) point at real servers instead. ``PLUGIN_FOLDER``
 names a folder with agents of your own (docs/agent_development_guide.md); without it, that of the examples is taken.
+``API_PORT`` is the port of the API, 8000 if not given.
 """
 
 from __future__ import annotations  # so that an older Python is told which one is needed
@@ -36,6 +37,17 @@ EXAMPLE = ROOT / "examples" / "airline_new_york_san_francisco.yaml"
 DECISION = "vote"
 
 
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """
+    Raises:
+        SystemExit: help was asked for, and shown; or there is an argument that nobody knows.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--once", action="store_true", help="end after the example")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where data and logs are kept")
+    return parser.parse_args(arguments)
+
+
 def main(arguments: list[str]) -> int:
     # These are installed by now; the file itself must load on a machine that has nothing.
     from rich.console import Console
@@ -45,10 +57,7 @@ def main(arguments: list[str]) -> int:
     from scripts.dev_processes import CannotStart
     from services.runtime.settings import BadSettings
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--once", action="store_true", help="end after the example")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where data and logs are kept")
-    options = parser.parse_args(arguments)
+    options = parsed(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end_in_good_order)
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -100,6 +109,7 @@ def run(settings: Settings, folder: Path, *, once: bool, console: Console) -> No
     from rich.markup import escape
 
     from scripts.dev_example import ExampleFailed, run_example, show_decision
+    from scripts.dev_plugins import show_plugins
     from scripts.dev_processes import Pidfile, Services, Store, check_port_is_free, only_instance, wait_for_the_end
 
     with only_instance(folder) as note, contextlib.ExitStack() as running:
@@ -118,6 +128,7 @@ def run(settings: Settings, folder: Path, *, once: bool, console: Console) -> No
         running.callback(_take_no_more_interrupts, console)
         note.write(f"process {os.getpid()} serves {services.url}")
         note.flush()
+        show_plugins(f"{services.url}/api/v1", os.environ["PLUGIN_FOLDER"], console)
         try:
             show_decision(run_example(f"{services.url}/api/v1", EXAMPLE, console), DECISION, console)
         except ExampleFailed as failure:
@@ -166,5 +177,6 @@ def _end_in_good_order(number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
+    parsed(sys.argv[1:])  # whoever asks for help need not wait for an environment
     run_in_environment(__file__)
     sys.exit(main(sys.argv[1:]))

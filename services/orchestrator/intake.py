@@ -1,5 +1,6 @@
 """From the wire to the mailbox: what is received becomes items for the committer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.execution import (
@@ -8,10 +9,12 @@ from contracts.execution import (
     ExecutionAccepted,
     Refused,
     StartExecution,
+    StepProgress,
     StepResult,
     StepResults,
     StepsProgressed,
     WakeExecutions,
+    WakeUp,
 )
 from contracts.workflow import Fault, content_hash
 from services.orchestrator.admission import Admission, Known, StartReceipt
@@ -129,21 +132,16 @@ class Intake:
 
     async def progress(self, received: Received[StepsProgressed]) -> None:
         """How far the steps of one shard are."""
-        reports = received.message.reports
-        receipt = Receipt(received.delivery, len(reports))
-        if reports:
-            self._mailbox.put(
-                *(Item(report.execution_id, report, receipt, place=place) for place, report in enumerate(reports))
-            )
-        else:
-            await received.delivery.ack()
+        await self._take_over(received, received.message.reports)
 
     async def wake(self, received: Received[WakeExecutions]) -> None:
-        wake_ups = received.message.wake_ups
-        receipt = Receipt(received.delivery, len(wake_ups))
-        if wake_ups:
+        await self._take_over(received, received.message.wake_ups)
+
+    async def _take_over(self, received: Received[Any], messages: Sequence[StepProgress | WakeUp]) -> None:
+        receipt = Receipt(received.delivery, len(messages))
+        if messages:
             self._mailbox.put(
-                *(Item(wake_up.execution_id, wake_up, receipt, place=place) for place, wake_up in enumerate(wake_ups))
+                *(Item(message.execution_id, message, receipt, place=place) for place, message in enumerate(messages))
             )
         else:
             await received.delivery.ack()

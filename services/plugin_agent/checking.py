@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from contracts import topology
 from contracts.agents import AgentDescriptor
 from contracts.workflow import ID_PATTERN
-from services.plugin_agent.sources import BadPlugin
+from services.plugin_agent.sources import BadPlugin, Plugin
 from services.runtime.agent import BaseAgent
 from services.runtime.hosting.folder_packages import is_importable
 
@@ -36,8 +36,8 @@ def reserved_words() -> frozenset[str]:
     return frozenset({topology.ANY_AGENT, *_PLACES_OF_THE_API, *first_words})
 
 
-def check_agent_class(agent_class: type[BaseAgent], taken: Collection[str] = ()) -> AgentDescriptor:
-    """What the class offers. ``taken`` are the types of other plugins.
+def check_agent_class(agent_class: type[BaseAgent], taken: Mapping[str, Plugin]) -> AgentDescriptor:
+    """What the class offers. ``taken`` are the types that there are already, each with its plugin.
 
     Raises:
         BadPlugin: it cannot be hosted; the message says what is wrong and what is allowed.
@@ -68,7 +68,7 @@ def _default_agent(agent_class: type[BaseAgent], agent_type: str) -> BaseAgent:
         ) from error
 
 
-def _checked_type(agent_class: type[BaseAgent], taken: Collection[str]) -> str:
+def _checked_type(agent_class: type[BaseAgent], taken: Mapping[str, Plugin]) -> str:
     agent_type = getattr(agent_class, "agent_type", None)
     if not isinstance(agent_type, str):
         raise BadPlugin(
@@ -82,8 +82,18 @@ def _checked_type(agent_class: type[BaseAgent], taken: Collection[str]) -> str:
     if agent_type in built_in_names():
         raise BadPlugin(f"agent_type {agent_type!r} is the name of a service of Conclave; choose another")
     if agent_type in taken:
-        raise BadPlugin(f"agent_type {agent_type!r} is the type of another plugin that was loaded before; rename one")
+        raise BadPlugin(f"agent_type {agent_type!r} is taken by {_owner(taken[agent_type])}")
     return agent_type
+
+
+def _owner(plugin: Plugin) -> str:
+    if not plugin.package:
+        return f"another plugin, which was loaded before: {plugin.source}; rename one"
+    return (
+        f"an installed package, which was loaded before: {plugin.source}. If this is the same plugin, uninstall that"
+        f" one (python -m pip uninstall {plugin.package}), or leave this one out and install it with pip install -e,"
+        " which sees your changes; if they are two, rename one"
+    )
 
 
 def _check_importable(agent_class: type[BaseAgent]) -> None:

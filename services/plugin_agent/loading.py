@@ -1,7 +1,7 @@
 """Loading plugins, each apart from the others: one that fails is a fault, and the rest go on."""
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +29,12 @@ class Loaded:
 def load_plugins(plugins: Iterable[Plugin]) -> Loaded:
     """Import every plugin and check every agent class of it. Of two with the same type the first one stays."""
     classes: dict[str, type[BaseAgent]] = {}
+    owners: dict[str, Plugin] = {}
     faults: list[PluginFault] = []
     for plugin in plugins:
-        found, failed = _load(plugin, classes)
+        found, failed = _load(plugin, owners)
         classes |= found
+        owners |= dict.fromkeys(found, plugin)
         faults += failed
     if not classes:
         where = f"entry points {GROUP}; *.py files and folders with an __init__.py in {FOLDER_SETTING}"
@@ -40,7 +42,7 @@ def load_plugins(plugins: Iterable[Plugin]) -> Loaded:
     return Loaded(classes, tuple(faults))
 
 
-def _load(plugin: Plugin, taken: Iterable[str]) -> tuple[dict[str, type[BaseAgent]], list[PluginFault]]:
+def _load(plugin: Plugin, taken: Mapping[str, Plugin]) -> tuple[dict[str, type[BaseAgent]], list[PluginFault]]:
     try:
         candidates = plugin.load()
     except KeyboardInterrupt:
@@ -51,7 +53,7 @@ def _load(plugin: Plugin, taken: Iterable[str]) -> tuple[dict[str, type[BaseAgen
     faults: list[PluginFault] = []
     for candidate in candidates:
         try:
-            descriptor = check_agent_class(candidate, {*taken, *classes})
+            descriptor = check_agent_class(candidate, {**taken, **dict.fromkeys(classes, plugin)})
         except KeyboardInterrupt:
             raise
         except BaseException as error:

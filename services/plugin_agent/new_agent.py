@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import keyword
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ wrote $folder: $files
   run its test     python -m pytest $folder
   run the agent    PLUGIN_FOLDER=$folder/src python scripts/start_dev.py
                    (or install it beside Conclave, and start the plugin agent: python -m pip install -e $folder)
-  see it           curl http://127.0.0.1:8000/api/v1/agents/types
+  see it           curl http://127.0.0.1:$port/api/v1/agents/types
   make it yours    $folder/src/$name/agent.py, and docs/agent_development_guide.md
 """
 
@@ -84,5 +85,11 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     folder = options.folder / options.name
     files = ", ".join(str(path.relative_to(folder)) for path in written)
-    print(Template(NEXT_STEPS).substitute(folder=folder, files=files, name=options.name))
+    print(Template(NEXT_STEPS).substitute(folder=folder, files=files, name=options.name, port=_port()))
     return 0
+
+
+def _port() -> str:
+    """Where the API is in this shell; 0 stands for any port, which nobody knows yet."""
+    given = os.environ.get("API_PORT", "")
+    return "8000" if given in ("", "0") else given

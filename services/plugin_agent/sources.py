@@ -25,12 +25,14 @@ class BadPlugin(Exception):
 class Plugin:
     """A plugin that was found and not loaded yet: its name, where it is, and how to get its agent classes.
 
-    ``load`` imports the plugin, so it raises whatever the plugin raises.
+    ``load`` imports the plugin, so it raises whatever the plugin raises. ``package`` is the name of the installed
+    package that it belongs to; empty where it belongs to none.
     """
 
     name: str
     source: str
     load: Callable[[], Sequence[type[BaseAgent]]]
+    package: str = ""
 
 
 # ---- installed packages
@@ -39,7 +41,10 @@ class Plugin:
 def installed_plugins() -> list[Plugin]:
     """One for each entry point of the group ``conclave.agents``, by name."""
     found = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value))
-    return [Plugin(entry.name, _described(entry), partial(_class_of, entry)) for entry in found]
+    return [
+        Plugin(entry.name, _described(entry), partial(_class_of, entry), entry.dist.name if entry.dist else "")
+        for entry in found
+    ]
 
 
 def _described(entry: EntryPoint) -> str:

@@ -1,6 +1,8 @@
 """The registry: which hosts there are, which agents they run, and the only one that creates and deletes agents. This is
 its table: what it listens to, and what each meets."""
 
+from collections.abc import Sequence
+
 from faststream import FastStream
 
 from contracts import topology
@@ -8,14 +10,15 @@ from contracts.hosts import AgentReleased, AgentTaken, HostAnnounced, HostHeartb
 from contracts.registry import BroadcastMail, CreateAgent, DeleteAgent, FindAgents, SweepHosts
 from services.registry.commanding import Commanding
 from services.registry.finding import Finding
+from services.registry.fresh_start import FreshStart
 from services.registry.hearing import Hearing
 from services.registry.ledger import Ledger
 from services.registry.removing import Removing
 from services.registry.sweeping import Sweeping, Ticker
 from services.runtime.bus.base import Bus
 from services.runtime.faststream_app import configured_app
-from services.runtime.service import Outbox, Route, Service
-from services.runtime.settings import Settings
+from services.runtime.service import Outbox, Resource, Route, Service
+from services.runtime.settings import Protocol, Settings
 from services.runtime.store.base import Store
 from services.runtime.store.open import open_store
 
@@ -26,8 +29,8 @@ PREFETCH = 2_000  # commands that wait for a host hold up nobody behind them
 class Registry(Service):
     """Its commands that wait for hosts go back to the queue when it stops: the next registry waits on."""
 
-    def __init__(self, bus: Bus, ledger: Ledger, route: Route, ticker: Ticker) -> None:
-        super().__init__(NAME, bus, routes=[route], resources=[ledger.store, ticker])
+    def __init__(self, bus: Bus, ledger: Ledger, route: Route, resources: Sequence[Resource]) -> None:
+        super().__init__(NAME, bus, routes=[route], resources=[ledger.store, *resources])
         self._ledger = ledger
 
     async def stop(self) -> None:
@@ -60,7 +63,10 @@ def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
         },
         prefetch=PREFETCH,
     )
-    return Registry(bus, ledger, table, Ticker(outbox, settings.agent_heartbeat))
+    resources: list[Resource] = [Ticker(outbox, settings.agent_heartbeat)]
+    if settings.communication_protocol is Protocol.DIRECT:
+        resources.insert(0, FreshStart(ledger))
+    return Registry(bus, ledger, table, resources)
 
 
 def app() -> FastStream:

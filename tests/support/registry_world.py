@@ -91,8 +91,9 @@ class RegistryWorld:
     """One broker and one store; what a test starts of the rest. ``make_bus`` is a connection to another broker."""
 
     def __init__(self, make_bus: Callable[[], Bus] | None = None, **settings: Any) -> None:
-        values = {"agent_heartbeat": HEARTBEAT, "agent_timeout": 10.0, "shutdown_timeout": 5.0}
-        self.settings = Settings(communication_protocol=Protocol.DIRECT, **{**values, **settings})
+        # Whichever bus it is, its hosts outlive a registry here, as they do over a broker.
+        values = {"communication_protocol": Protocol.RABBITMQ, "agent_heartbeat": HEARTBEAT, "agent_timeout": 10.0}
+        self.settings = Settings(**{**values, "shutdown_timeout": 5.0, **settings})
         self.broker = DirectBroker()
         self.store = MemoryStore()
         self.office = Office()

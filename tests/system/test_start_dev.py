@@ -109,14 +109,41 @@ def runs(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def test_help_needs_no_environment() -> None:
+    """It is told with the standard library alone: nothing is made, and nothing else is loaded."""
+    command = [sys.executable, "-I", "-S", str(SCRIPT), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--folder" in done.stdout
+    assert "setup:" not in done.stdout
+
+
 def test_once_runs_the_example_prints_the_decision_and_leaves_nothing_running(tmp_path: Path) -> None:
     done = once(tmp_path / "data")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^Decision: \S", done.stdout, re.MULTILINE)
     assert "vote (condorcet)" in done.stdout
+    assert "plugins: 1 agent type (unit_converter)" in done.stdout
     for step in ("data_check", "punctuality", "scorecard", "passengers", "travel_office", "balanced", "vote", "report"):
         assert re.search(rf"^  {step}: succeeded", done.stdout, re.MULTILINE), step
     assert not (tmp_path / "data" / "processes.json").exists()
+
+
+def test_plugins_that_were_not_loaded_are_named_until_they_are(tmp_path: Path) -> None:
+    """Over a store that keeps what an earlier process said of its plugins."""
+    folder = tmp_path / "data"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "typo.py").write_text("import pydantik\n", encoding="utf-8")
+    for plugin_folder, error in (
+        ("mine", "typo: ModuleNotFoundError: No module named 'pydantik'"),
+        ("nowhere", f"PLUGIN_FOLDER: PLUGIN_FOLDER names {tmp_path / 'nowhere'}, which cannot be listed"),
+    ):
+        done = once(folder, PLUGIN_FOLDER=plugin_folder)
+        assert done.returncode == 0, done.stdout
+        assert "plugins: none loaded" in done.stdout
+        assert done.stdout.count("not loaded: ") == 1
+        assert f"not loaded: {error}" in done.stdout
+    assert "not loaded:" not in once(folder).stdout
 
 
 def test_ctrl_c_stops_everything_and_data_is_kept(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from services.runtime.agent.capability import CapabilityDeclarationError, Capabi
 from services.runtime.agent.mail import Mail, on_message
 from services.runtime.agent.messenger import AgentFailed, CommandRefused
 from services.runtime.agent.negotiation_messages import Answer, Award, Bid, CallForProposals, Decline
-from services.runtime.agent.step_context import StepContext, WorkCancelled, current_step, report_progress
+from services.runtime.agent.step_context import StepContext, WorkCancelled, current_step, report_progress, working_on
 
 __all__ = [
     "AgentFailed",
@@ -26,4 +26,5 @@ __all__ = [
     "current_step",
     "on_message",
     "report_progress",
+    "working_on",
 ]

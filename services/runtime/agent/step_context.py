@@ -36,7 +36,8 @@ class StepContext:
     step: str
     attempt: int
     correlation_id: str = ""
-    _report: Report | None = field(default=None, repr=False)
+    # Called with the fraction and the note of every report.
+    on_report: Report | None = field(default=None, repr=False)
     _cancelled: bool = field(default=False, init=False, repr=False)
     _to_call: list[Callable[[], object]] = field(default_factory=list, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -67,8 +68,8 @@ class StepContext:
         """As ``report_progress``, of this step."""
         fraction = _checked(fraction)
         self.raise_if_cancelled()
-        if self._report is not None:
-            self._report(fraction, str(note)[:LONGEST_NOTE].encode(errors="replace").decode())
+        if self.on_report is not None:
+            self.on_report(fraction, str(note)[:LONGEST_NOTE].encode(errors="replace").decode())
 
     @contextmanager
     def when_cancelled(self, call: Callable[[], object]) -> Iterator[None]:

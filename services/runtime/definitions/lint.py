@@ -12,7 +12,7 @@ from contracts.workflow import Fault, StepDefinition, WorkflowDefinition, find_c
 from services.runtime.definitions.definition_reader import Reading, read_definition
 from services.runtime.definitions.dependencies import CompiledStep, compile_step
 from services.runtime.definitions.expressions import Expression, ExpressionError, shortened
-from services.runtime.definitions.input_paths import render_path
+from services.runtime.definitions.input_paths import Key, render_path
 from services.runtime.definitions.input_schema import BadSchema, InputSchema, Unknown, partly_known
 from services.runtime.definitions.references import BadReference, Location
 
@@ -20,6 +20,7 @@ MAX_CYCLES = 20
 _SHOWN_STEPS = 20
 _STEP_PATH = re.compile(r"steps\[(\d+)\]")
 _HYPHENATED = re.compile(r"steps\.([A-Za-z_]\w*(?:-\w+)+)")
+_NO_OUTPUT = re.compile(r"(?:steps\.)?([\w-]+)((?:\.[\w-]+)*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class _Workflow:
         self._agents = agents
         self._named = named
         self._left_out = reading.left_out
+        self._unreadable = {fault.path for fault in reading.faults}
         self._schemas: dict[tuple[str, str], InputSchema] = {}
         # step id -> the steps it waits for, each with the path of what makes it wait
         self._waits: dict[str, dict[str, str]] = {step_id: {} for step_id in self.index}
@@ -93,7 +95,7 @@ class _Workflow:
                 found.extend(self._at_location(i, step, location))
             if self._agents is not None:
                 found.extend(self._of_capability(i, step, compiled, self._agents))
-            if self._named is not None:
+            if self._named is not None and f"steps[{i}].agent_type" not in self._unreadable:
                 found.extend(_of_agent(i, step, self._named))
         found.extend(self._cycles())
         return found
@@ -175,10 +177,21 @@ class _Workflow:
         try:
             for path, code, message in schema.faults(self._inputs(i, step, compiled)):
                 where = render_path(path, f"steps[{i}].inputs")
-                yield Fault(path=where, code=code, message=f"{message} (inputs of {name})")
+                hint = self._meant(step, path) if code == "bad_input" else ""
+                yield Fault(path=where, code=code, message=f"{message} (inputs of {name}){hint}")
         except BadSchema as error:
             message = f"the input schema that {name} has announced cannot be used: {error}"
             yield Fault(path=f"steps[{i}].action", code="bad_schema", message=message)
+
+    def _meant(self, step: StepDefinition, path: Iterable[Key]) -> str:
+        """Where a text that does not fit names a step: how to refer to that step's output."""
+        value: Any = step.inputs
+        for key in path:
+            value = value[key]
+        found = _NO_OUTPUT.fullmatch(value) if isinstance(value, str) else None
+        if found is None or found[1] not in self.index or found[1] == step.id:
+            return ""
+        return f"; to refer to step {found[1]!r} write {found[1]}.output{found[2]}"
 
     def _inputs(self, i: int, step: StepDefinition, compiled: CompiledStep) -> dict[str, Any]:
         """The inputs as far as they are known now."""

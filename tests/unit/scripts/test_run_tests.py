@@ -55,6 +55,26 @@ def test_servers_and_arguments_reach_pytest_and_its_code_comes_back(sample: Path
     assert run_tests.main([f"{sample}::test_fails", "-q"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "parallel"),
+    [([], True), (["--durations=5"], True), (["-k", "retry"], True), (["tests/unit"], False), (["-n", "1"], False)],
+)
+def test_everything_runs_side_by_side_and_a_choice_does_not(
+    arguments: list[str], parallel: bool, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(options: list[str], _: object) -> int:
+        asked.append(options)
+        return 0
+
+    monkeypatch.setattr(run_tests, "_pytest", run)
+    assert run_tests.main(arguments) == 0
+    (options,) = asked
+    assert ("--dist" in options) is parallel
+    assert options[len(options) - len(arguments) :] == arguments
+
+
 @pytest.mark.parametrize(("what", "variable", "find"), MISSING)
 def test_a_server_that_is_missing_is_reported(
     what: str,

@@ -34,9 +34,19 @@ def test_a_new_agent_passes_its_own_test_and_can_be_loaded(tmp_path: Path) -> No
     tested = run("pytest", "-q", "-p", "no:cacheprovider", "mine/stock_level", cwd=tmp_path)
     assert tested.returncode == 0, tested.stdout
     assert "5 passed" in tested.stdout
+    assert "Warning" not in tested.stdout + tested.stderr
     loaded = load_plugins(folder_plugins(tmp_path / "mine" / "stock_level" / "src"))
     assert {kind: cls.__name__ for kind, cls in loaded.classes.items()} == {"stock_level": "StockLevel"}
     assert loaded.faults == ()
+
+
+@pytest.mark.parametrize(("given", "shown"), [("", 8000), ("0", 8000), ("8123", 8123)])
+def test_the_address_of_the_api_is_the_one_that_is_set(
+    given: str, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("API_PORT", given)
+    assert main(["stock_level", "--folder", str(tmp_path)]) == 0
+    assert f"curl http://127.0.0.1:{shown}/api/v1/agents/types" in capsys.readouterr().out
 
 
 def test_what_is_written_is_tidy(tmp_path: Path) -> None:

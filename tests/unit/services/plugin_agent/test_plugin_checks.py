@@ -1,11 +1,14 @@
 """What is asked of a plugin's agent class before it is hosted."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from services.plugin_agent.checking import built_in_names, reserved_words
-from services.plugin_agent.loading import Loaded
+from services.plugin_agent.loading import Loaded, load_plugins
+from services.plugin_agent.sources import folder_plugins, installed_plugins
 from tests.unit.services.plugin_agent.conftest import good
 
 Load = Callable[[dict[str, str]], Loaded]
@@ -115,7 +118,31 @@ def test_of_two_plugins_with_one_type_the_first_stays(load: Load) -> None:
     )
     assert {kind: cls.__name__ for kind, cls in loaded.classes.items()} == {"same": "Counter", "own": "Own"}
     (fault,) = loaded.faults
-    assert (fault.plugin, "is the type of another plugin" in fault.error) == ("b", True)
+    assert fault.plugin == "b"
+    assert re.search(
+        r"'same' is taken by another plugin, which was loaded before: \S+/plugins/a\.py; rename one$", fault.error
+    )
+
+
+def test_a_plugin_that_is_installed_as_well_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens to whoever installs a package and then works on its source."""
+    site, folder = tmp_path / "site", tmp_path / "src"
+    info = site / "word_counter-1.2.dist-info"
+    for path in (info, site / "installed_counter", folder / "counter"):
+        path.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: word-counter\nVersion: 1.2\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[conclave.agents]\ncounter = installed_counter:Counter\n", encoding="utf-8")
+    (site / "installed_counter" / "__init__.py").write_text(good("counter"), encoding="utf-8")
+    (folder / "counter" / "__init__.py").write_text(good("counter"), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(site))
+    mine = [plugin for plugin in installed_plugins() if plugin.package == "word-counter"]
+    loaded = load_plugins([*mine, *folder_plugins(folder)])
+    assert {kind: cls.__module__ for kind, cls in loaded.classes.items()} == {"counter": "installed_counter"}
+    (fault,) = loaded.faults
+    assert fault.plugin == "counter"
+    assert "installed package, which was loaded before: word-counter 1.2, entry point counter = " in fault.error
+    assert "If this is the same plugin, uninstall that one (python -m pip uninstall word-counter)" in fault.error
+    assert fault.error.endswith("if they are two, rename one")
 
 
 def test_a_subclass_that_forgets_its_own_type_is_a_fault(load: Load) -> None:

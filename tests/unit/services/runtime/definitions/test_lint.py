@@ -10,7 +10,7 @@ import yaml
 
 from contracts.workflow import WorkflowDefinition
 from services.runtime.definitions.dependencies import effective_dependencies
-from services.runtime.definitions.lint import MAX_CYCLES, lint
+from services.runtime.definitions.lint import MAX_CYCLES, NamedAgents, lint
 from tests.support.definitions import AGENTS, agent, faults, only, places, step, workflow
 
 PER_STEP = {
@@ -297,6 +297,39 @@ def test_unknown_agents_and_actions_name_the_known() -> None:
 def test_faults_of_inputs_name_the_capability() -> None:
     raw = workflow({"id": "a", "agent_type": "data_agent", "action": "process_data", "inputs": {"data_source": 1}})
     assert only(raw).message == "1 is not of type string or object or array (inputs of data_agent.process_data)"
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("a.total", "; to refer to step 'a' write a.output.total"),
+        ("steps.a.total.0", "; to refer to step 'a' write a.output.total.0"),
+        ("steps.a", "; to refer to step 'a' write a.output"),
+        ("c-d", "; to refer to step 'c-d' write c-d.output"),
+        ("b.total", ""),  # the step itself
+        ("x.total", ""),
+        ("a total", ""),
+        ("a.total ${inputs.n}", ""),
+    ],
+)
+def test_a_text_that_names_a_step_where_no_text_fits_gets_advice(value: str, hint: str) -> None:
+    inputs = {"data_source": "x", "limit": value}
+    asking = {"id": "b", "agent_type": "data_agent", "action": "process_data", "inputs": inputs}
+    fault = only(workflow(step("a"), asking, step("c-d")))
+    assert (fault.path, fault.code) == ("steps[1].inputs.limit", "bad_input")
+    assert fault.message.endswith(f"(inputs of data_agent.process_data){hint}")
+
+
+def test_of_an_agent_whose_type_cannot_be_read_nothing_is_said() -> None:
+    without_type = {"id": "a", "agent_id": "fancy", "action": "anything", "inputs": {}}
+    bad_type = without_type | {"id": "b", "agent_type": "no type"}
+    other = step("c", agent_id="fancy")
+    _, found = lint(workflow(without_type, bad_type, other), AGENTS, NamedAgents())
+    assert [(fault.path, fault.code) for fault in found] == [
+        ("steps[0].agent_type", "missing_field"),
+        ("steps[1].agent_type", "invalid_value"),
+        ("steps[2].agent_id", "unknown_agent"),
+    ]
 
 
 @pytest.mark.parametrize(

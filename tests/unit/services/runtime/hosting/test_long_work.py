@@ -297,7 +297,7 @@ def test_outside_of_a_step_a_report_does_nothing() -> None:
 
 def test_a_note_is_cut_to_what_a_report_may_hold() -> None:
     told: list[tuple[float, str]] = []
-    StepContext("e", "s", 1, _report=lambda *what: told.append(what)).report(1, "x" * 5_000 + "\ud800")
+    StepContext("e", "s", 1, on_report=lambda *what: told.append(what)).report(1, "x" * 5_000 + "\ud800")
     assert told == [(1.0, "x" * 1_000)]
 
 
