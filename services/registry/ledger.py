@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from contracts.agents import AgentRecord, AgentState
+from contracts.agents import AgentRecord, AgentState, AgentStatus
 from contracts.execution import Refused
 from contracts.hosts import HostAssignment
 from contracts.registry import AgentDeleted, AgentFilter
@@ -55,7 +55,7 @@ class Ledger:
         """Write a record if it has changed, and tell those who wait for a host to take it."""
         if after != before:
             await self.store.write_agent(after)
-        if after.hosts and after.agent_id in self.creators:
+        if after.hosts and after.status is not AgentStatus.STOPPING and after.agent_id in self.creators:
             self.creators.tell(after.agent_id, after)
 
     async def tell(self, assignments: Iterable[HostAssignment]) -> None:

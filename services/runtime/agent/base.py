@@ -158,7 +158,7 @@ class BaseAgent(Negotiator):
             self._sizes.check_input(action, inputs)
             request = _read(found, inputs)
             with self.track_record.measured(action):
-                answer = await found.call(request) if found.is_async else await asyncio.to_thread(found.call, request)
+                answer = await found(request)
             if not isinstance(answer, BaseModel):
                 message = f"a capability returned {type(answer).__name__}, not a Pydantic model"
                 raise CapabilityError(message, code="InvalidOutput")

@@ -4,6 +4,7 @@ The models' JSON Schemas are what submit-time validation, the registry and the d
 capability accepts is written in one place.
 """
 
+import asyncio
 import inspect
 import typing
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from contracts.agents import Capability
+from services.runtime.agent.error_text import sendable
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__conclave_capability__"
@@ -30,13 +32,27 @@ class CapabilityError(Exception):
         self, message: str, *, code: str = "CapabilityError", retryable: bool = False, details: Any = None
     ) -> None:
         super().__init__(message)
-        self.code = code
-        self.retryable = retryable
+        # Whatever the writer of an agent hands over, what travels is a text and a truth value.
+        self.code = sendable(code)
+        self.retryable = bool(retryable)
         self.details = details
 
 
 class CapabilityDeclarationError(TypeError):
     """A method marked as a capability does not declare what it takes and gives."""
+
+
+def in_thread(call: Callable[[Any], Any], argument: Any) -> Any:
+    """Call what runs in a worker thread. No future can carry a ``StopIteration``: whoever awaits it would wait for
+    ever.
+
+    Raises:
+        RuntimeError: it raised ``StopIteration``, as a coroutine's own would become.
+    """
+    try:
+        return call(argument)
+    except StopIteration as error:
+        raise RuntimeError(f"{getattr(call, '__qualname__', call)} raised StopIteration") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,10 @@ class BoundCapability:
     is_async: bool
     description: str
     waits: bool = False
+
+    async def __call__(self, request: BaseModel) -> Any:
+        """What the method gives: on the event loop if it is asynchronous, otherwise in a worker thread."""
+        return await self.call(request) if self.is_async else await asyncio.to_thread(in_thread, self.call, request)
 
     def describe(self) -> Capability:
         return Capability(

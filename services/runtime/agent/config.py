@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from contracts.workflow import Fault
 from services.runtime.agent.capability import CapabilityError
+from services.runtime.agent.error_text import text_of
 
 ROOT = "config"
 
@@ -55,7 +56,7 @@ def config_faults(error: BaseException) -> tuple[Fault, ...]:
             for fault in found.errors(include_url=False, include_context=False, include_input=False)
         )
     code = error.code if isinstance(error, CapabilityError) else type(error).__name__
-    return (Fault(path=ROOT, code=code, message=str(error) or type(error).__name__),)
+    return (Fault(path=ROOT, code=code, message=text_of(error) or type(error).__name__),)
 
 
 def _path(location: Iterable[str | int]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from services.runtime.agent.capability import CapabilityDeclarationError, CapabilityError
+from services.runtime.agent.capability import CapabilityDeclarationError, CapabilityError, in_thread
 from services.runtime.agent.json_values import as_json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ class BoundHandler:
     is_async: bool
 
     async def __call__(self, mail: Mail) -> dict[str, Any]:
-        answer = await self.handle(mail) if self.is_async else await asyncio.to_thread(self.handle, mail)
+        answer = await self.handle(mail) if self.is_async else await asyncio.to_thread(in_thread, self.handle, mail)
         if answer is None:
             return {}
         if not isinstance(answer, dict | BaseModel):

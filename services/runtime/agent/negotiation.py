@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.envelope import Contract
 from services.runtime.agent.capability import BoundCapability, CapabilityError
+from services.runtime.agent.error_text import text_of
 from services.runtime.agent.mail import Mail, on_message
 from services.runtime.agent.negotiation_messages import (
     AWARD,
@@ -208,4 +209,5 @@ def _code(error: Exception) -> str:
 
 
 def _text(error: Exception) -> str:
-    return str(error)[:2_000] if isinstance(error, CapabilityError) else f"{type(error).__name__}: {error}"[:2_000]
+    text = text_of(error)
+    return text[:2_000] if isinstance(error, CapabilityError) else f"{type(error).__name__}: {text}"[:2_000]

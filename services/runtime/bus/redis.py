@@ -172,11 +172,11 @@ class RedisBus(Bus):
         if keeping is not None:
             keeping.cancel()
         self._ready = False
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription.abandon()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                for subscription in self._subscriptions:
+                for subscription in tuple(self._subscriptions):  # some leave meanwhile
                     await subscription.say_what_is_done()
                 if self._link.is_open:
                     await self._link.call(redis_scripts.END, self._session)
@@ -243,7 +243,10 @@ class RedisBus(Bus):
         await self.declare_queue(topology.dead_letters())
         self._ready = True
         for subscription in tuple(self._subscriptions):
+            # One that began before the connection was lost again goes on; ``start`` alone would pass it over.
+            await subscription.resume()
             await subscription.start()
+            subscription.wake()
         self._broker.running = True
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
         log.info("connected to Redis", url=self._where)

@@ -46,7 +46,8 @@ class RedisDelivery(Delivery):
     def __init__(self, head: bytes, body: bytes, holder: Holder) -> None:
         self.id, redeliveries, exchange, key, died_in, meta = head.split(b"\0", 5)
         self._redeliveries = int(redeliveries)
-        self._exchange, self._key, self._died_in = exchange.decode(), key.decode(), died_in.decode()
+        # Other programs may publish keys that are no text.
+        self._exchange, self._key, self._died_in = (text.decode(errors="replace") for text in (exchange, key, died_in))
         self._type, self._message_id, self._correlation_id, self._reply_to, self._headers = _read(meta)
         self._body = body
         self._holder = holder

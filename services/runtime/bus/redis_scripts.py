@@ -7,8 +7,12 @@ from typing import Final
 
 from services.runtime.bus.redis_lua import HANDING, NAMES, QUEUES, ROUTING, SESSIONS
 
+# A Redis that is full refuses scripts that write, but not these: without them nobody could take from it and empty it.
+# Only publishing is refused then.
+ALSO_WHEN_FULL: Final = "#!lua flags=allow-oom\n"
+
 # ARGV: session, time to live, a new epoch, pause, absence (ms). Returns: the epoch, sessions ended, unburied.
-HELLO: Final = f"""{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
+HELLO: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
 local session, ttl = ARGV[1], tonumber(ARGV[2])
 redis.call('SET', P .. 'epoch', ARGV[3], 'NX')
 redis.call('HSET', P .. 'session:' .. session, 'ttl', ttl)
@@ -18,7 +22,7 @@ return {{redis.call('GET', P .. 'epoch'), ended, unburied}}
 """
 
 # ARGV: session, time to live, pause, absence (ms). Returns: whether it is known and hears, sessions ended, unburied.
-BEAT: Final = f"""{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
+BEAT: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
 local session = ARGV[1]
 local known = redis.call('ZSCORE', P .. 'sessions', session)
 if known then live_on(session, tonumber(ARGV[2])) end
@@ -28,10 +32,10 @@ return {{(known and hears > 0) and 1 or 0, ended, unburied}}
 """
 
 # ARGV: session. Returns: unburied.
-END: Final = f"{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}\nreturn end_session(ARGV[1])"
+END: Final = f"{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}\nreturn end_session(ARGV[1])"
 
 # ARGV: session, queue, its settings, then exchange and pattern of each binding. Returns: what is wrong, or nothing.
-DECLARE: Final = f"""{NAMES}{ROUTING}{QUEUES}
+DECLARE: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}
 local session, queue, text = ARGV[1], ARGV[2], ARGV[3]
 local owner = redis.call('HGET', P .. 'owners', queue)
 if owner and owner ~= session then
@@ -63,7 +67,7 @@ return ''
 """
 
 # ARGV: queue, consumer. Returns: the ids it has in hand.
-JOIN: Final = f"""{NAMES}
+JOIN: Final = f"""{ALSO_WHEN_FULL}{NAMES}
 local queue, consumer = ARGV[1], ARGV[2]
 if not exists(queue) then return {{}} end
 redis.call('HSET', P .. 'session:' .. session_of(consumer), consumer, queue)
@@ -74,7 +78,7 @@ return ids
 """
 
 # ARGV: queue, consumer. One that holds nothing any more is forgotten altogether.
-LEAVE: Final = f"""{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
+LEAVE: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
 local queue, consumer = ARGV[1], ARGV[2]
 leave(queue, consumer)
 if not exists(queue) or #pending_of(queue, consumer) == 0 then retire(queue, consumer) end
@@ -99,7 +103,7 @@ return reached
 # Returns: 0 (there is no more), 1 (there may be), -1 (it does not count as one that takes) or -2 (there is no such
 # queue), then for each message its id, how often it was delivered before, exchange, key, where it died and its meta,
 # with a NUL byte between them, and its body.
-NEXT: Final = f"""{NAMES}{HANDING}
+NEXT: Final = f"""{ALSO_WHEN_FULL}{NAMES}{HANDING}
 local queue, consumer, room = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local stream, waiting, consumers = P .. 'queue:' .. queue, P .. 'waiting:' .. queue, P .. 'consumers:' .. queue
 if #ARGV > 3 then
@@ -139,7 +143,7 @@ return out
 """
 
 # ARGV: queue, consumer, then ids. Those that it does not have in hand are left alone. Returns: unburied.
-RETRY: Final = f"""{NAMES}{ROUTING}{QUEUES}
+RETRY: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}
 local queue, consumer, entries = ARGV[1], ARGV[2], {{}}
 if not exists(queue) then return 0 end
 for i = 3, #ARGV do
@@ -149,7 +153,7 @@ return give_back(queue, entries)
 """
 
 # ARGV: queue, consumer. Takes a queue off its exchanges; the consumer is to have what is left in it.
-UNBIND: Final = f"""{NAMES}{ROUTING}
+UNBIND: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}
 local queue, consumer = ARGV[1], ARGV[2]
 unbind(queue)
 redis.call('HSET', P .. 'session:' .. session_of(consumer), consumer, queue)
@@ -157,7 +161,7 @@ redis.call('HSET', P .. 'session:' .. session_of(consumer), consumer, queue)
 
 # ARGV: queue, consumer, then the id of what it has done. Takes the oldest message, whoever has it in hand, and deletes
 # the queue when there is none. Returns: the message as NEXT does, or nothing.
-EMPTY: Final = f"""{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
+EMPTY: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}{HANDING}{SESSIONS}
 local queue, consumer = ARGV[1], ARGV[2]
 local stream, out = P .. 'queue:' .. queue, {{}}
 if exists(queue) then

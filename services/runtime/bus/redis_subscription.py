@@ -92,13 +92,20 @@ class RedisSubscription:
         if self._consuming:
             return
         await self._connection.declare_queue(self.queue)
-        consumer = self._consumer or self._connection.new_consumer()
-        await self._connection.call(redis_scripts.JOIN, self.queue.name, consumer)
-        # The general part of FastStream's start; a stream subscriber's own would read the stream itself.
-        await super(LogicSubscriber, self._subscriber).start()
+        # Known before Redis is told: where its answer is lost, nobody else would take this consumer out again, and of a
+        # queue with a single active one it might be that one.
+        self._consumer = self._consumer or self._connection.new_consumer()
+        self._connection.joined(self, self._consumer)
+        try:
+            await self._connection.call(redis_scripts.JOIN, self.queue.name, self._consumer)
+            # The general part of FastStream's start; a stream subscriber's own would read the stream itself.
+            await super(LogicSubscriber, self._subscriber).start()
+        except BaseException:
+            self._leaving = True
+            self.wake()
+            raise
         self._subscriber.running = True
-        self._consumer, self._consuming, self._leaving = consumer, True, False
-        self._connection.joined(self, consumer)
+        self._consuming, self._leaving = True, False
         self.wake()
 
     async def stop(self) -> None:
@@ -139,6 +146,8 @@ class RedisSubscription:
         for task in (*self._tasks, self._turning):
             if task is not None and task is not current:
                 task.cancel()
+        if self._turning is not current:
+            self._turning = None  # cancelled before its first step, it would not say so itself
         # Or FastStream would wait for handlers that were cancelled.
         self._subscriber.lock = nullcontext()
 
@@ -182,7 +191,8 @@ class RedisSubscription:
             else:
                 log.debug("to be said when Redis is back", queue=self.queue.name, error=str(error))
         finally:
-            self._turning = None
+            if self._turning is asyncio.current_task():
+                self._turning = None
 
     async def _turn(self) -> None:
         if not self._consumer:

@@ -6,10 +6,21 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from services.runtime.agent import BaseAgent
+from services.runtime.agent.error_text import text_of
 from services.runtime.agent.messenger import Messenger
-from services.runtime.hosting.outcomes import text_of
 
 log = structlog.get_logger(__name__)
+
+LONGEST_STOP = 10.0  # seconds that an agent has to give its resources back
+
+
+async def stop_in_time(agent: BaseAgent) -> None:
+    """Stop an agent, whatever its ``on_stop`` does about it."""
+    try:
+        async with asyncio.timeout(LONGEST_STOP):
+            await agent.stop()
+    except Exception:
+        log.exception("agent did not stop in good order", agent=agent.agent_id, agent_type=agent.agent_type)
 
 
 class Agents:
@@ -44,10 +55,7 @@ class Agents:
 
     async def stop(self) -> None:
         for agent in (*self._instances.values(), *self.defaults.values()):
-            try:
-                await agent.stop()
-            except Exception:
-                log.exception("agent did not stop in good order", agent=agent.agent_id)
+            await stop_in_time(agent)
         self._instances.clear()
 
     def get(self, agent_id: str) -> BaseAgent | None:

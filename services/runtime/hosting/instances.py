@@ -16,13 +16,14 @@ from contracts.workflow import Fault
 from services.runtime.added_route import AddedRoute
 from services.runtime.agent import BaseAgent, CapabilityError
 from services.runtime.agent.config import config_faults
+from services.runtime.agent.error_text import sendable, text_of
 from services.runtime.agent.messenger import Messenger
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import Bus, BusError, BusUnavailable
 from services.runtime.envelope_codec import Outgoing
-from services.runtime.hosting.agents import Agents
+from services.runtime.hosting.agents import Agents, stop_in_time
 from services.runtime.hosting.hosted import AgentFactory, instance_prefetch
-from services.runtime.hosting.outcomes import is_ours_to_obey, sendable, text_of
+from services.runtime.hosting.outcomes import is_ours_to_obey
 from services.runtime.service import Intake, Outbox, Received, Receiver, Route
 
 log = structlog.get_logger(__name__)
@@ -193,6 +194,7 @@ class Instances:
         factory = self._factories.get(spec.agent_type)
         if factory is None:
             raise CannotStart(f"this host has no agents of type {spec.agent_type!r}", ())
+        agent: BaseAgent | None = None
         try:
             agent = factory.instance(spec)
             async with asyncio.timeout(self._start_timeout):
@@ -200,11 +202,13 @@ class Instances:
         except BaseException as error:
             if is_ours_to_obey(error):
                 raise
+            if agent is not None:
+                await stop_in_time(agent)  # it may have taken something before it failed
             raise self._why_not(error) from error
         return agent
 
     def _why_not(self, error: BaseException) -> CannotStart:
-        if isinstance(error, TimeoutError) and not str(error):
+        if isinstance(error, TimeoutError) and not text_of(error):
             return CannotStart(f"it did not start within {self._start_timeout:g} s", ())
         faults = [fault.model_copy(update={"message": sendable(fault.message)}) for fault in config_faults(error)]
         if isinstance(error, ValidationError | CapabilityError):
@@ -221,10 +225,7 @@ class Instances:
         one.agent = one.spec = one.route = None
         if agent is None:
             return
-        try:
-            await agent.stop()
-        except Exception:
-            log.exception("instance did not stop in good order", agent=one.agent_id)
+        await stop_in_time(agent)
         log.info("instance given up", agent=one.agent_id, agent_type=agent.agent_type, host=self._host_id)
 
     async def _once_connected(self, do: Callable[[], Awaitable[None]]) -> None:

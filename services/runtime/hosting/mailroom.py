@@ -7,11 +7,12 @@ import structlog
 
 from contracts.registry import AgentMail, AgentReply
 from services.runtime.agent import AgentStopped, CapabilityError, Mail
+from services.runtime.agent.error_text import text_of
 from services.runtime.bus.base import UnroutableMessage
 from services.runtime.correlation import following
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.agents import Agents
-from services.runtime.hosting.outcomes import is_ours_to_obey, sendable_size, text_of
+from services.runtime.hosting.outcomes import is_ours_to_obey, sendable_size
 from services.runtime.service import Outbox, Received
 
 log = structlog.get_logger(__name__)

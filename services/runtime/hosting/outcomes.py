@@ -9,7 +9,6 @@ from services.runtime.agent import CapabilityError
 
 LARGEST_OUTPUT = 8 * 1024 * 1024
 _LEVELS_BESIDE = 100  # readers take 200 levels of JSON; half of them are left for what an output is put into
-_LONGEST_MESSAGE = 4_000
 
 
 def is_ours_to_obey(error: BaseException) -> bool:
@@ -43,13 +42,3 @@ def _may_be_unreadable(encoded: bytes) -> bool:
     """Whether it has to be read to be sure. Most outputs need not: so few brackets cannot nest too deep."""
     brackets = encoded.count(b"[") + encoded.count(b"{")
     return brackets > _LEVELS_BESIDE or b"NaN" in encoded or b"Infinity" in encoded
-
-
-def text_of(error: BaseException) -> str:
-    """The error's message, as far as it can be sent."""
-    return sendable(str(error))
-
-
-def sendable(text: str) -> str:
-    """A text cut to length, without what no encoding of text can hold."""
-    return text[:_LONGEST_MESSAGE].encode(errors="replace").decode()

@@ -15,9 +15,10 @@ from contracts.envelope import new_id
 from contracts.execution import StepCommand, StepResult
 from contracts.history import StepError
 from services.runtime.agent import AgentStopped, BaseAgent, CapabilityError
+from services.runtime.agent.error_text import text_of
 from services.runtime.agent.step_context import StepContext, WorkCancelled, working_on
 from services.runtime.hosting.cancellation import Cancellations
-from services.runtime.hosting.outcomes import is_ours_to_obey, sendable_size, text_of
+from services.runtime.hosting.outcomes import is_ours_to_obey, sendable_size
 from services.runtime.hosting.progress import ProgressSender, Reporter
 from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
 
@@ -129,7 +130,7 @@ def _fault(error: BaseException, action: str, command: StepCommand, *, reported:
                 type=error.code, message=text_of(error), retryable=error.retryable, details=_bounded(error.details)
             )
         case WorkCancelled():
-            return StepError(type="Cancelled", message=str(error))
+            return StepError(type="Cancelled", message=text_of(error))
         case AgentCrashed():
             return StepError(type="AgentCrashed", message=str(error), retryable=True)
         case AgentStopped():

@@ -29,6 +29,11 @@ class Anything(BaseModel):
     value: Any
 
 
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 class Genie(BaseAgent):
     agent_type = "genie"
 
@@ -59,9 +64,17 @@ class Genie(BaseAgent):
                 raise asyncio.CancelledError
             case "odd details":
                 raise CapabilityError("bad \udc80 text", details={"thing": object()})
+            case "odd code":
+                raise CapabilityError("not found", code=404)  # type: ignore[arg-type]
+            case "unsayable":
+                raise Unsayable
             case "death":
                 os._exit(9)
         return Anything(value=wish.what)
+
+    @capability("run_out")
+    def run_out(self, wish: Wish) -> Anything:
+        return Anything(value=next(iter([])))
 
 
 async def perform(what: str, *, alone: bool = False, timeout: float = 30.0, quarantine: Any = None) -> StepResult:
@@ -146,3 +159,19 @@ def _kill_idle_child(quarantine: Quarantine) -> None:
         for process in list(pool._processes.values()):
             process.kill()
             process.join()
+
+
+@pytest.mark.parametrize(("what", "code"), [("odd code", "404"), ("unsayable", "Unsayable")])
+async def test_an_error_that_is_no_proper_one_fails_the_attempt_and_not_the_host(what: str, code: str) -> None:
+    result = await perform(what)
+    assert result.error is not None
+    assert result.error.type == code
+    assert result.model_dump_json()
+
+
+async def test_a_thread_that_raises_stop_iteration_fails_at_once() -> None:
+    agent = Genie("g")
+    await agent.start()
+    with pytest.raises(RuntimeError, match="run_out raised StopIteration"):
+        async with asyncio.timeout(20):
+            await agent.perform("run_out", {"what": ""})
