@@ -181,6 +181,37 @@ async def test_a_redis_that_is_full_is_unavailable_and_lets_messages_be_settled(
     assert inbox.bodies == ["before", "after"]
 
 
+async def test_a_redis_that_is_full_is_emptied_by_a_consumer_that_comes_then(world: World, client: Redis) -> None:
+    publisher = await world.started()
+    await publisher.declare(world.queue())
+    await publisher.publish(frames(world.key(), 20))
+    await client.config_set("maxmemory", "1mb")
+    with pytest.raises(BusUnavailable, match="maxmemory"):
+        await publisher.publish([frame(world.key(), "no room")])
+    consumer, inbox = world.bus(), Inbox()
+    consumer.subscribe(world.queue(), inbox, prefetch=5)
+    async with asyncio.timeout(PATIENCE):
+        await consumer.start()
+    await inbox.wait_for(20)
+    await client.config_set("maxmemory", "0")
+
+
+async def test_a_start_that_was_cut_off_leaves_no_consumer_in_the_way(world: World) -> None:
+    """Of a queue with a single active one it would be the first, and take nothing."""
+    bus, inbox = await world.started(), Inbox()
+    queue = world.queue(kind=QueueKind.SINGLE)
+    subscription = bus.subscribe(queue, inbox, prefetch=5)
+    for moment in range(40):
+        starting = asyncio.ensure_future(subscription.start())
+        await asyncio.sleep(moment * 0.0001)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await subscription.stop()
+    await subscription.start()
+    await bus.publish(frames(world.key(), 3))
+    await inbox.wait_for(3)
+
+
 async def test_starting_waits_for_redis(own_redis: RedisServer, world: World) -> None:
     await stop(own_redis)
     bus, inbox = world.bus(), Inbox()
