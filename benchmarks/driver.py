@@ -20,6 +20,7 @@ from services.runtime.requests import ReplyTimeout, Requests
 from services.runtime.store.base import Store
 
 NAME = "driver"
+SENDER = "edge"  # it stands where the edge does, and sends what only an edge may
 STALLED = 60.0  # seconds without a single workflow ending: the round has failed
 _READY_WITHIN = 120.0
 _ENDS = ("execution.completed", "execution.failed", "execution.cancelled", "command.refused")
@@ -36,7 +37,7 @@ class Driver:
     def __init__(self, bus: Bus, open_store: Callable[[], Store]) -> None:
         self.bus = bus
         self._open_store = open_store
-        self._requests = Requests(bus, NAME)
+        self._requests = Requests(bus, SENDER)
         feed = topology.events_feed(f"{NAME}.{new_id()}.events", *_ENDS)
         bus.subscribe(feed, self._receive, prefetch=1_000)
         self._flight: Flight | None = None
@@ -150,7 +151,7 @@ class Driver:
             return
         execution_id, payload = flight.begin()
         start = StartExecution(execution_id=execution_id, workflow_id=workflow_id, inputs={"payload": payload})
-        self._due.append(encode(Outgoing(start), NAME))
+        self._due.append(encode(Outgoing(start), SENDER))
         if len(self._due) == 1:
             asyncio.get_running_loop().call_soon(self._publish_due, flight)
 

@@ -2,15 +2,17 @@
 
     python -m benchmarks.flood HOST PORT PATH RATE SECONDS CONNECTIONS < BODY
 
-Every start that is due takes a free connection; where there is none it is counted as ``not_sent``: a client that
-cannot get through. Nobody honours Retry-After. Prints one line of JSON: ``statuses`` (answers of each), ``accepted``
-(execution id and when it was asked for, in epoch seconds), ``answer_ms`` (p50, p99 and most, by status),
+Signed in with the API key in BENCHMARK_API_KEY. Every start that is due takes a free connection; where there is none it
+is counted as ``not_sent``: a client that cannot get through. Nobody honours Retry-After. Prints one line of JSON:
+``statuses`` (answers of each), ``accepted`` (execution id and when it was asked for, in epoch seconds), ``answer_ms``
+(p50, p99 and most, by status),
 ``retry_after`` (how many answers with each value), ``without_retry_after`` (answers 429 or 503 that name none),
 ``kinds`` (problem types) and ``errors`` of connections.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import Counter, defaultdict
@@ -20,17 +22,19 @@ from typing import Any
 
 import uvloop
 
+from benchmarks.key_header import header_line
+
 ACCEPTED, TOO_MANY, UNAVAILABLE = 202, 429, 503
 _TICK = 0.01
 _ANSWER_SECONDS = 30.0
 
 
 class Flood:
-    def __init__(self, host: str, port: int, path: str, body: bytes) -> None:
+    def __init__(self, host: str, port: int, path: str, body: bytes, header: str = "") -> None:
         self._host, self._port = host, port
         self._request = (
             f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
+            f"{header}Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
         self.statuses: Counter[int] = Counter()
         self.retry_after: Counter[str] = Counter()
@@ -131,7 +135,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     host, port, path, rate, seconds, connections = arguments
-    flood = Flood(host, int(port), path, sys.stdin.buffer.read())
+    flood = Flood(host, int(port), path, sys.stdin.buffer.read(), header_line(os.environ))
     uvloop.run(flood.run(float(rate), float(seconds), int(connections)))
     print(json.dumps(flood.told()))
     return 0

@@ -2,14 +2,16 @@
 
     python -m benchmarks.load HOST PORT PATH CONNECTIONS STARTS < BODY
 
-Keeps CONNECTIONS open, each with one request under way, until STARTS have been accepted (202). An answer 429 or 503
-says "later": its connection waits as long as ``Retry-After`` says and asks again. Prints one line of JSON:
+Signed in with the API key in BENCHMARK_API_KEY. Keeps CONNECTIONS open, each with one request under way, until STARTS
+have been accepted (202). An answer 429 or 503 says "later": its connection waits as long as ``Retry-After`` says and
+asks again. Prints one line of JSON:
 ``accepted`` and ``refused`` (how many answers said later), ``seconds``, ``latencies_ms`` of the accepted, ``begun_at``
 (epoch seconds) and ``cpu_seconds`` of this process. Any other answer ends it with an error.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvloop
+
+from benchmarks.key_header import header_line
 
 ACCEPTED, LATER = 202, (429, 503)
 _ABOUT_A_SECOND = 1.0
@@ -34,10 +38,10 @@ class Answer:
 
 
 class Load:
-    def __init__(self, host: str, port: int, path: str, body: bytes) -> None:
+    def __init__(self, host: str, port: int, path: str, body: bytes, header: str = "") -> None:
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
+            f"{header}Content-Length: {len(body)}\r\n\r\n"
         )
         self._where = (host, port)
         self._request = head.encode() + body
@@ -97,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     host, port, path, connections, starts = arguments
-    load = Load(host, int(port), path, sys.stdin.buffer.read())
+    load = Load(host, int(port), path, sys.stdin.buffer.read(), header_line(os.environ))
     print(json.dumps(uvloop.run(load.run(int(connections), int(starts)))))
     return 0
 

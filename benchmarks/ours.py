@@ -1,6 +1,7 @@
 """Conclave as a contestant: its services as processes, its driver, and what a round of them costs."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import databases
+from benchmarks.access import Access
 from benchmarks.accounts import Counted, figures_of
 from benchmarks.flight import RoundFailed
 from benchmarks.processes import ROOT, Served, wait_until_healthy
@@ -47,6 +49,7 @@ class OurContestant:
         self.store = store
         self._settings = dict(settings or {})
         self._many = dict(processes or {})
+        self._access = Access()
         self._servers = Servers()
         self._database = ""
         self._port = 0
@@ -67,6 +70,7 @@ class OurContestant:
         self._servers = servers
         self._folder = tempfile.TemporaryDirectory(prefix="conclave-benchmark-")
         self._database = databases.create(self._server_of_store())
+        self._access.store(self._database)
         self._start(self._layout(edge=False))
 
     def run(self, workload: Workload) -> Round:
@@ -122,6 +126,7 @@ class OurContestant:
             "REDIS_URL": self._servers.redis_url or "",
             "API_HOST": "127.0.0.1",
             "API_PORT": str(self._port),
+            **self._access.settings,
             **self._settings,
         }
         for names in layout:
@@ -210,6 +215,7 @@ class OurContestant:
             [sys.executable, "-m", "benchmarks.load", *arguments],
             input=json.dumps({"inputs": {"payload": payload}}).encode(),
             cwd=ROOT,
+            env={**os.environ, **self._access.variables},
             capture_output=True,
             check=False,
         )

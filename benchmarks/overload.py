@@ -12,6 +12,7 @@ fails.
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class Check:
 
 
 async def run(options: argparse.Namespace, system: Standing) -> dict[str, Any]:
-    bus = open_bus(system.settings)
+    bus = open_bus(system.settings, "load")
     async with Client(bus) as client:
         workflow_id = await client.store_workflow(WORKLOAD)
         sampler = Sampler(system.pids, system.settings.rabbitmq_url)
@@ -114,6 +115,7 @@ async def _flood(system: Standing, workflow_id: str, rate: float, seconds: float
         *(sys.executable, "-m", "benchmarks.flood", "127.0.0.1", str(system.port), path),
         *(str(rate), str(seconds), str(connections)),
         cwd=ROOT,
+        env={**os.environ, **system.access.variables},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -13,8 +13,9 @@ from typing import Any
 
 from benchmarks.control import Control, Operation
 from benchmarks.counting import Counts
+from benchmarks.definitions import AGENT_TYPE
 from benchmarks.driver import NAME as DRIVER
-from benchmarks.driver import Driver
+from benchmarks.driver import SENDER, Driver
 from benchmarks.echo_agent import EchoAgent
 from benchmarks.rounds import Workload
 from services.runtime.bus.direct_broker import DirectBroker
@@ -23,11 +24,13 @@ from services.runtime.hosting.host import agent_service
 from services.runtime.process import Runnable, run_process
 from services.runtime.settings import Protocol, Settings, load_settings
 from services.runtime.store.open import open_store
+from services.runtime.telemetry.telemetry import Telemetry
 
 ECHO = "echo"
+KEYS = {ECHO: AGENT_TYPE, DRIVER: SENDER}  # whose message keys they have, where it is not their own name's
 
 
-def build(names: Sequence[str], settings: Settings) -> list[Runnable]:
+def build(names: Sequence[str], settings: Settings, telemetry: Telemetry) -> list[Runnable]:
     counts = Counts()
     broker = DirectBroker() if settings.communication_protocol is Protocol.DIRECT else None
 
@@ -37,16 +40,16 @@ def build(names: Sequence[str], settings: Settings) -> list[Runnable]:
     operations: dict[str, Operation] = {"counts": totals}
     runnables: list[Runnable] = []
     for name in names:
-        bus = counts.bus(open_bus(settings, broker))
+        bus = counts.bus(open_bus(settings, KEYS.get(name, name), broker, telemetry))
         if name == ECHO:
-            runnables.append(agent_service(EchoAgent, settings, bus))
+            runnables.append(agent_service(EchoAgent, settings, bus, telemetry=telemetry))
         elif name == DRIVER:
             driver = Driver(bus, lambda: open_store(settings))
             operations |= _orders(driver)
             runnables.append(driver)
         else:
             app: Any = importlib.import_module(f"services.{name}.app")
-            runnables.append(app.build(settings, bus, counts.store(open_store(settings))))
+            runnables.append(app.build(settings, bus, counts.store(open_store(settings)), telemetry=telemetry))
     return [*runnables, Control(operations)]
 
 
@@ -80,7 +83,7 @@ def main(names: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     settings = load_settings()
-    return run_process("+".join(names), settings, lambda: build(names, settings))
+    return run_process("+".join(names), settings, lambda telemetry: build(names, settings, telemetry))
 
 
 if __name__ == "__main__":

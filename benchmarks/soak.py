@@ -49,7 +49,7 @@ class Growth:
 
 
 async def run(options: argparse.Namespace, system: Standing) -> dict[str, Any]:
-    async with Client(open_bus(system.settings)) as client:
+    async with Client(open_bus(system.settings, "load")) as client:
         workflow_id = await client.store_workflow(WORKLOAD)
         capacity = await client.capacity(workflow_id, options.calibration, in_flight=50, payload=WORKLOAD.payload)
         rate = options.share * capacity

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import databases
+from benchmarks.access import Access
 from benchmarks.flight import RoundFailed
 from benchmarks.processes import ROOT, Served, wait_until_healthy
 from benchmarks.usage import listener
@@ -20,12 +21,13 @@ _READY_WITHIN = 180.0
 
 @dataclass(frozen=True)
 class Standing:
-    """What stands: its address, its processes by name, and the settings with which to be a client of it."""
+    """What stands: its address, its processes by name, and the settings and the key with which to be a client of it."""
 
     port: int
     pids: Mapping[str, int]
     settings: Settings
     served: Sequence[Served]
+    access: Access
 
     def ended(self) -> list[str]:
         """The services whose process is no more, which must be none."""
@@ -58,6 +60,8 @@ def standing(
         database = databases.create(server.url)
         if store == "postgresql":
             stack.callback(databases.drop, server.url, database)  # the other one's data goes with its server
+        access = Access()
+        access.store(database)
         port = free_port()
         variables = {
             "PYTHONPATH": str(ROOT),
@@ -67,6 +71,7 @@ def standing(
             "API_HOST": "127.0.0.1",
             "API_PORT": str(port),
             "LOG_LEVEL": "WARNING",
+            **access.settings,
             **environment,
         }
         served: list[Served] = []
@@ -83,7 +88,7 @@ def standing(
         settings = Settings.model_validate(
             {"communication_protocol": "rabbitmq", "database_url": database, "rabbitmq_url": rabbit.url}
         )
-        made = Standing(port, pids, settings, served)
+        made = Standing(port, pids, settings, served, access)
         try:
             wait_until_healthy(f"http://127.0.0.1:{port}/health", _READY_WITHIN)
         except RoundFailed as error:

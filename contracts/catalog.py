@@ -1,5 +1,7 @@
 """Every message class by its versioned type."""
 
+from contracts.access import ApiKeyStored, CreateApiKey, RevokeApiKey, RotateApiKey
+from contracts.audit import AccessRecorded
 from contracts.dead_letters import DeadLetterSettled, DiscardDeadLetter, ReplayDeadLetter
 from contracts.envelope import Message
 from contracts.execution import (
@@ -21,6 +23,8 @@ from contracts.execution import (
     WakeExecutions,
 )
 from contracts.hosts import AgentReleased, AgentTaken, HostAnnounced, HostAssignment, HostHeartbeat, HostStopped
+from contracts.monitoring import DescribeMonitoring, ProcessReported
+from contracts.monitoring_views import MonitoringDescribed
 from contracts.registry import (
     AgentCreated,
     AgentDeleted,
@@ -79,5 +83,13 @@ MESSAGES: dict[str, type[Message]] = {
         ReplayDeadLetter,
         DiscardDeadLetter,
         DeadLetterSettled,
+        CreateApiKey,
+        RotateApiKey,
+        RevokeApiKey,
+        ApiKeyStored,
+        AccessRecorded,
+        ProcessReported,
+        DescribeMonitoring,
+        MonitoringDescribed,
     )
 }

@@ -38,7 +38,8 @@ class Envelope(Contract, Generic[M]):
     """What travels: a message, and what everyone may ask of any message.
 
     ``correlation_id`` follows one request through every service; ``causation_id`` is the id of the message
-    that this one answers or follows from.
+    that this one answers or follows from. ``actor`` is on whose behalf it was sent, where that is somebody else than
+    the sender: ``key:NAME`` or ``user:NAME`` of a request.
     """
 
     id: str = Field(min_length=1, max_length=200)
@@ -49,6 +50,7 @@ class Envelope(Contract, Generic[M]):
     correlation_id: str = Field(default="", max_length=200)
     causation_id: str = Field(default="", max_length=200)
     retry_count: int = Field(default=0, ge=0)
+    actor: str = Field(default="", max_length=300)
     payload: M
 
 
@@ -61,6 +63,7 @@ def wrap(
     causation_id: str = "",
     message_id: str | None = None,
     retry_count: int = 0,
+    actor: str = "",
 ) -> Envelope[M]:
     """Put a message into an envelope; ``receiver`` says whom it is meant for."""
     return envelope_of(type(message))(
@@ -72,6 +75,7 @@ def wrap(
         correlation_id=correlation_id,
         causation_id=causation_id,
         retry_count=retry_count,
+        actor=actor,
         payload=message,
     )
 

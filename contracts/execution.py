@@ -2,15 +2,20 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from contracts import topology
 from contracts.envelope import Contract, Message
 from contracts.history import ExecutionStatus, LogEntry, PayloadRef, StepError
 from contracts.topology import Address
+from contracts.traceparent import Traceparent
 from contracts.workflow import Fault
 
 EXECUTION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+# How the id and the client begin of an execution that an agent starts.
+DELEGATED_ID = "delegate-"
+DELEGATED_CLIENT = "delegate:"
 
 # ---- commands of clients
 
@@ -118,7 +123,8 @@ class Refused(Message):
 
 class StepCommand(Contract):
     """One attempt of one step. The id is ``execution/step/attempt``; the idempotency key, which an agent hands to
-    whatever it calls outside, is ``execution/step``: the same for every attempt."""
+    whatever it calls outside, is ``execution/step``: the same for every attempt. ``traceparent`` is the span of the
+    attempt: a message has commands of many executions, so each brings its own."""
 
     execution_id: str
     step: str
@@ -126,8 +132,9 @@ class StepCommand(Contract):
     inputs: Any = None
     timeout: float
     cache_ttl: float | None = None
-    reply_key: str
+    reply_key: str = Field(pattern=topology.SHARD_KEY_PATTERN)
     correlation_id: str = ""
+    traceparent: Traceparent = ""
 
     @property
     def id(self) -> str:
@@ -136,6 +143,18 @@ class StepCommand(Contract):
     @property
     def idempotency_key(self) -> str:
         return f"{self.execution_id}/{self.step}"
+
+    def failed(self, result_id: str, error: StepError, *, agent_id: str = "") -> "StepResult":
+        """The result of this attempt where no agent has run it."""
+        return StepResult(
+            result_id=result_id,
+            execution_id=self.execution_id,
+            step=self.step,
+            attempt=self.attempt,
+            ok=False,
+            error=error,
+            agent_id=agent_id,
+        )
 
 
 class RunSteps(Message):
@@ -176,7 +195,7 @@ class StepResult(Contract):
 
 
 class StepResults(Message):
-    """Results for one shard."""
+    """Results for one shard. ``agent_type`` is that of the steps: results of any other are refused."""
 
     TYPE: ClassVar[str] = "step.results.v1"
 
@@ -209,11 +228,12 @@ class StepProgress(Contract):
 
 
 class StepsProgressed(Message):
-    """Progress reports for one shard."""
+    """Progress reports for one shard, of steps of one agent type."""
 
     TYPE: ClassVar[str] = "step.progress.v1"
 
     reply_key: str
+    agent_type: str = ""
     reports: tuple[StepProgress, ...]
 
     def address(self) -> Address:
@@ -274,13 +294,15 @@ class ExecutionsAdvanced(Message):
 
 class ExecutionEndedEvent(Message):
     """Common to the three ways an execution ends; ``outputs`` holds those of its last steps (a large one as a
-    reference), ``errors`` those of its failed steps."""
+    reference), ``errors`` those of its failed steps. Times are epoch seconds, by the log's first entry and its last."""
 
     execution_id: str
     workflow_id: str | None = None
     workflow_name: str
     outputs: dict[str, Any] = Field(default_factory=dict)
     errors: dict[str, StepError] = Field(default_factory=dict)
+    started_at: FiniteFloat | None = None
+    ended_at: FiniteFloat | None = None
 
     def address(self) -> Address:
         return topology.event(self.TYPE.rsplit(".", 1)[0])

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from contracts.envelope import Contract
+from contracts.traceparent import Traceparent
 
 
 class ExecutionStatus(StrEnum):
@@ -63,6 +64,9 @@ class EventBase(Contract):
 
 
 class ExecutionStarted(EventBase):
+    """``traceparent`` is the span that the start was sent under, or the execution's own where it came without one and
+    is the first of its trace; empty where nothing is traced."""
+
     kind: Literal["execution_started"] = "execution_started"
     definition_hash: str
     request_hash: str
@@ -72,6 +76,7 @@ class ExecutionStarted(EventBase):
     inputs_ref: PayloadRef | None = None
     client: str = ""
     correlation_id: str = ""
+    traceparent: Traceparent = ""
 
 
 class StepDispatched(EventBase):
@@ -200,7 +205,8 @@ def entry_id(execution_id: str, n: int) -> str:
 class Header(Contract):
     """What lists, filters and timers read of an execution. Derived from the log, never ahead of it.
 
-    ``n`` is the log entry it was derived from; ``wake_at`` (epoch seconds) may be early, never late.
+    ``n`` is the log entry it was derived from; ``wake_at`` (epoch seconds) may be early, never late. It is negative in
+    a header that was restored from a backup (``wake_of_restored``).
     """
 
     execution_id: str
@@ -211,3 +217,20 @@ class Header(Contract):
     started_at: float
     ended_at: float | None = None
     wake_at: float | None = None
+
+    @property
+    def restored(self) -> bool:
+        """Whether it was restored from a backup and its execution was not woken since: what had been sent for that is
+        lost with the broker."""
+        return self.wake_at is not None and self.wake_at < 0
+
+    @property
+    def due_at(self) -> float | None:
+        """Since when, or from when on, it is due (epoch seconds): ``wake_at``, or when it was restored."""
+        return None if self.wake_at is None else abs(self.wake_at)
+
+
+def wake_of_restored(restored_at: float) -> float:
+    """The ``wake_at`` of a header that is restored at this time (epoch seconds): negative, so due at once, and another
+    after each restore."""
+    return -restored_at

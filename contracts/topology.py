@@ -11,9 +11,10 @@ from enum import StrEnum
 
 
 class Exchange(StrEnum):
-    """The topic exchanges. REPLY is the broker's default exchange: its key is a queue's name."""
+    """The topic exchanges. Not even replies go through the broker's default exchange: who may write to that may write
+    to every queue there is."""
 
-    REPLY = ""
+    REPLIES = "conclave.replies"  # answers, by the queue that waits for them
     COMMANDS = "conclave.commands"  # to the orchestrator and the registry
     AGENTS = "conclave.agents"  # work for agents
     RESULTS = "conclave.results"  # results and wake-ups, by shard
@@ -31,7 +32,7 @@ class Address:
     @property
     def must_arrive(self) -> bool:
         """Whether no queue taking it is an error. Nobody need listen to an event, and who asked may have gone."""
-        return self.exchange not in (Exchange.EVENTS, Exchange.REPLY)
+        return self.exchange not in (Exchange.EVENTS, Exchange.REPLIES)
 
 
 class QueueKind(StrEnum):
@@ -45,7 +46,9 @@ class Queue:
     """A queue and what is bound to it.
 
     ``delivery_limit`` is how often a message may be *re*delivered before it goes to ``dead_letter``
-    (None: without limit, as far as the broker has such a thing).
+    (None: without limit, as far as the broker has such a thing). Messages of a queue that is ``sealed`` come as they
+    were published, neither decrypted nor verified: for those who keep or record whatever it is. ``family`` is what the
+    queue is called in figures, where there must be no ids of hosts, agents or processes; by default its name.
     """
 
     name: str
@@ -53,12 +56,18 @@ class Queue:
     kind: QueueKind = QueueKind.WORK
     delivery_limit: int | None = 20
     dead_letter: Address = field(default=Address(Exchange.DEAD, "delivery-limit"))
+    sealed: bool = False
+    family: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.family:
+            object.__setattr__(self, "family", self.name)
 
 
 ANY_AGENT = "any"
 RESULTS_DELIVERY_LIMIT = 100_000
 AGENT_DELIVERY_LIMIT = 3
-SHARDS = 4  # one orchestrator does thousands of steps a second; more shards cut results into more messages
+SHARDS = 12  # as many orchestrators can share the results, evenly if 2, 3, 4, 6 or 12
 
 
 # ---- addresses: a message class knows which of these is its own
@@ -110,6 +119,9 @@ def shard_key(execution_id: str, shards: int = SHARDS) -> str:
     return f"shard.{int.from_bytes(digest, 'big') % shards}"
 
 
+SHARD_KEY_PATTERN = r"^shard\.[A-Za-z0-9_-]{1,100}$"
+
+
 def shard(key: str) -> Address:
     return Address(Exchange.RESULTS, key)
 
@@ -119,7 +131,9 @@ def dead(reason: str) -> Address:
 
 
 def reply(queue_name: str) -> Address:
-    return Address(Exchange.REPLY, queue_name)
+    """Where an answer goes: ``queue_name`` is what the question said in ``reply_to``, and a queue that is bound to the
+    exchange by its own name."""
+    return Address(Exchange.REPLIES, queue_name)
 
 
 # ---- queues: a service's subscription table is made of these
@@ -168,6 +182,15 @@ def agent_type_queue(agent_type: str) -> Queue:
     )
 
 
+def crashed_from(key: str) -> tuple[Address, ...]:
+    """The addresses that a message may have had which the broker moved under this key of the dead letters when it
+    exceeded the delivery limit of an agent's queue; none for a key of another kind."""
+    reason, _, agent_type = key.partition(".")
+    if reason != "crashed" or not agent_type:
+        return ()
+    return Address(Exchange.AGENTS, f"{agent_type}.*.*"), agent_mail("*")
+
+
 def agent_quarantine_queue(agent_type: str) -> Queue:
     return Queue(
         f"{agent_type}.quarantine",
@@ -185,6 +208,7 @@ def agent_queue(agent_type: str, agent_id: str) -> Queue:
         QueueKind.SINGLE,
         delivery_limit=AGENT_DELIVERY_LIMIT,
         dead_letter=dead(f"crashed.{agent_type}"),
+        family=f"{agent_type}.agent",
     )
 
 
@@ -195,6 +219,7 @@ def host_queue(host_id: str, agent_types: Sequence[str]) -> Queue:
         (host_control(host_id), *(steps_cancelled(agent_type) for agent_type in agent_types)),
         QueueKind.BROADCAST,
         delivery_limit=None,
+        family="host",
     )
 
 
@@ -214,17 +239,26 @@ DEAD_LETTER_REASONS = (
     "delivery-limit",
     "agent-failed",  # an agent failed on a message until the limit of its retries, or refused it
     "agent-removed",  # its agent was deleted before it came to it
+    "unsigned",  # MESSAGE_SIGNING=required, and it has no signature
+    "bad-signature",  # altered, or signed by another key than it names
+    "unknown-key",  # signed by a key that is not trusted, or not any more
+    "expired",  # signed too long ago
+    "replayed",  # its id was seen before, longer ago than anybody publishes a message again
+    "forbidden-sender",  # properly signed by one who may not send this
+    "undecryptable",  # encrypted with a key that is not here, altered, or not encrypted though it must be
 )
 
 
 def dead_letters() -> Queue:
     """Everything that could not be handled, with its reason in the headers, on its way into the store."""
-    return Queue("dead-letters", tuple(dead(reason) for reason in DEAD_LETTER_REASONS), delivery_limit=None)
+    return Queue(
+        "dead-letters", tuple(dead(reason) for reason in DEAD_LETTER_REASONS), delivery_limit=None, sealed=True
+    )
 
 
 def unstorable_letters() -> Queue:
     """Dead letters too large for the store. Nobody takes from it."""
-    return Queue("dead-letters.unstorable", (dead("unstorable"),), delivery_limit=None)
+    return Queue("dead-letters.unstorable", (dead("unstorable"),), delivery_limit=None, sealed=True)
 
 
 def dead_letter_commands() -> Queue:
@@ -233,8 +267,46 @@ def dead_letter_commands() -> Queue:
 
 def events_feed(name: str, *keys: str) -> Queue:
     """One subscriber's own copy of the events whose keys match (``*`` one word, ``#`` any number)."""
-    return Queue(name, tuple(event(key) for key in keys or ("#",)), QueueKind.BROADCAST, delivery_limit=None)
+    bindings = tuple(event(key) for key in keys or ("#",))
+    return Queue(name, bindings, QueueKind.BROADCAST, delivery_limit=None, family="events")
+
+
+def monitor_queue() -> Queue:
+    """Questions about how everything does. Every replica hears every report, so any may answer."""
+    return Queue("monitor", (command("monitoring.*"),), delivery_limit=RESULTS_DELIVERY_LIMIT)
+
+
+def monitor_feed(replica: str) -> Queue:
+    """What one replica of the monitor hears: how processes do, and how executions end."""
+    keys = ("process.reported", "execution.completed", "execution.failed", "execution.cancelled")
+    return events_feed(f"monitor.{replica}.events", *keys)
+
+
+def access_queue() -> Queue:
+    """Commands about API keys. One replica is active, so that what it decides is decided once."""
+    return Queue("access", (command("api_key.*"),), QueueKind.SINGLE, delivery_limit=RESULTS_DELIVERY_LIMIT)
+
+
+def auditor_queue() -> Queue:
+    """Copies, made by the broker as it takes the message, of every command, of every answer, of what came to an end or
+    was refused, and of every dead letter; and what the edge says of requests. One replica writes.
+
+    Of commands it takes what some service takes, and no more: whoever publishes one that nobody takes is to be told."""
+    taken = (orchestrator_commands(), orchestrator_starts(), registry_queue(), dead_letter_commands(), access_queue())
+    return Queue(
+        "auditor",
+        (
+            *(binding for queue in taken for binding in queue.bindings if binding.exchange is Exchange.COMMANDS),
+            reply("#"),
+            *(event(key) for key in ("audit.#", "execution.completed", "execution.failed", "execution.cancelled")),
+            *(event(key) for key in ("command.refused", "host.announced", "host.stopped")),
+            *(dead(reason) for reason in DEAD_LETTER_REASONS),
+        ),
+        QueueKind.SINGLE,
+        delivery_limit=RESULTS_DELIVERY_LIMIT,
+        sealed=True,
+    )
 
 
 def reply_queue(name: str) -> Queue:
-    return Queue(name, (), QueueKind.BROADCAST, delivery_limit=None)
+    return Queue(name, (reply(name),), QueueKind.BROADCAST, delivery_limit=None, family="reply")

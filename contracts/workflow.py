@@ -20,6 +20,9 @@ STEP_ID_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$"
 RESERVED_IDS = frozenset({"inputs", "steps"})
 MAX_STEPS = 10_000
 MAX_INPUT_DEPTH = 64
+MAX_RETRY_ERRORS = 100
+MAX_LISTED_AGENTS = 1_000
+_LONGEST_NAME = 200
 
 
 class Definition(BaseModel):
@@ -41,7 +44,7 @@ class RetryPolicy(Definition):
     multiplier: float = Field(default=2.0, ge=1, le=100)
     max_backoff: float = Field(default=60.0, ge=0, le=86_400)
     jitter: float = Field(default=0.1, ge=0, le=1)
-    on: tuple[str, ...] = ()
+    on: tuple[str, ...] = Field(default=(), max_length=MAX_RETRY_ERRORS)
 
 
 class CachePolicy(Definition):
@@ -78,7 +81,7 @@ class WorkflowDefinition(Definition):
     name: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=10_000)
     steps: tuple[StepDefinition, ...] = Field(min_length=1, max_length=MAX_STEPS)
-    agents: tuple[str, ...] | None = None
+    agents: tuple[str, ...] | None = Field(default=None, max_length=MAX_LISTED_AGENTS)
     dependencies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @field_validator("dependencies", mode="before")
@@ -123,19 +126,21 @@ def structure_faults(definition: WorkflowDefinition) -> list[Fault]:
             faults.append(Fault(path=f"steps[{i}].id", code="duplicate_id", message=message))
         index.setdefault(step.id, i)
     known = _listed(index)
+    agents = None if definition.agents is None else frozenset(definition.agents)
+    listed = _listed(definition.agents or ()) or "none"
     for i, step in enumerate(definition.steps):
         for j, needed in enumerate(step.depends_on):
             if needed not in index:
                 faults.append(_unknown(f"steps[{i}].depends_on[{j}]", needed, known))
-        if definition.agents is not None and step.agent_type not in definition.agents:
-            message = f"{step.agent_type!r} is not in the workflow's agents: {', '.join(definition.agents) or 'none'}"
+        if agents is not None and step.agent_type not in agents:
+            message = f"{step.agent_type!r} is not in the workflow's agents: {listed}"
             faults.append(Fault(path=f"steps[{i}].agent_type", code="agent_not_listed", message=message))
     for step_id, needs in definition.dependencies.items():
         if step_id not in index:
-            faults.append(_unknown(f"dependencies.{step_id}", step_id, known))
+            faults.append(_unknown(f"dependencies.{_short(step_id)}", step_id, known))
         for j, needed in enumerate(needs):
             if needed not in index:
-                faults.append(_unknown(f"dependencies.{step_id}[{j}]", needed, known))
+                faults.append(_unknown(f"dependencies.{_short(step_id)}[{j}]", needed, known))
     return faults
 
 
@@ -166,14 +171,19 @@ def find_cycle(dependencies: Mapping[str, Iterable[str]]) -> list[str] | None:
 
 
 def _listed(names: Iterable[str], most: int = 20) -> str:
-    ordered = sorted(names)
+    ordered = sorted(map(_short, names))
     return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
 
 
 def _unknown(path: str, name: str, known: str) -> Fault:
     return Fault(
-        path=path, code="unknown_step", message=f"{name!r} is no step of this workflow; its steps are: {known}"
+        path=path, code="unknown_step", message=f"{_short(name)!r} is no step of this workflow; its steps are: {known}"
     )
+
+
+def _short(name: str) -> str:
+    """A name as it is told: it is no id before it has been checked, and may have any length."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 # ---- messages about stored workflows

@@ -35,13 +35,15 @@ class ExampleFailed(Exception):
     """The workflow was refused, or did not complete; the message says why."""
 
 
-def run_example(api: str, definition: Path, console: Console, *, patience: float = 120.0) -> View:
-    """Store the definition, execute it, follow it to its end and return the execution.
+def run_example(
+    api: str, headers: Mapping[str, str], definition: Path, console: Console, *, patience: float = 120.0
+) -> View:
+    """Store the definition, execute it, follow it to its end and return the execution. ``headers`` hold the API key.
 
     Raises:
         ExampleFailed: refused, not completed, or not ended within ``patience`` seconds.
     """
-    with httpx.Client(base_url=api, timeout=30.0) as client:
+    with httpx.Client(base_url=api, headers=headers, timeout=30.0) as client:
         workflow_id = _store(client, definition)
         console.print(f"[bold]POST[/] {api}/workflows?workflow_id={workflow_id}   ({definition.name})")
         started = _answer(client.post(f"/workflows/{workflow_id}/execute"))

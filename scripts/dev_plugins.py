@@ -15,9 +15,12 @@ SERVICE = "plugin_agent"
 Types = Mapping[str, Any]
 
 
-def show_plugins(api: str, folder: str, console: Console) -> None:
-    """Print what has become of the plugins in ``folder`` (PLUGIN_FOLDER) and of installed ones."""
-    for line in plugin_lines(_types(api), folder):
+def show_plugins(api: str, headers: Mapping[str, str], folder: str, console: Console) -> None:
+    """Print what has become of the plugins in ``folder`` (PLUGIN_FOLDER) and of installed ones.
+
+    ``headers`` hold the API key.
+    """
+    for line in plugin_lines(_types(api, headers), folder):
         console.print(line)
 
 
@@ -33,13 +36,13 @@ def plugin_lines(types: Types, folder: str) -> list[str]:
     ]
 
 
-def _types(api: str) -> Types:
+def _types(api: str, headers: Mapping[str, str]) -> Types:
     """What the API says once the plugin agent has been heard, or after a while, since it may have nothing to say."""
     deadline = time.monotonic() + WAIT_SECONDS
     answer: Types = {"items": [], "faults": []}
     while True:
         try:
-            response = httpx.get(f"{api}/agents/types", timeout=WAIT_SECONDS)
+            response = httpx.get(f"{api}/agents/types", headers=headers, timeout=WAIT_SECONDS)
             answer = response.json() if response.is_success else answer
         except httpx.TransportError:
             pass  # the services run, and whatever keeps them from answering now is told by what comes next

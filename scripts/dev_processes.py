@@ -155,7 +155,8 @@ class Services(_Remembered):
 
     def __init__(self, folder: Path, settings: Settings, pidfile: Pidfile) -> None:
         super().__init__(folder, settings.api_port)
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.api_host, settings.api_host)
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # nosec B104
+        host = anywhere.get(settings.api_host, settings.api_host)
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
         self.origin = "services"
         self.pidfile = pidfile
@@ -169,7 +170,7 @@ class Services(_Remembered):
     def _answers(self) -> bool:
         """Whether the edge reaches its store and its bus."""
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:  # nosec B310
                 return bool(answer.status == 200)
         except OSError:  # not reached, or an answer that is no success
             return False

@@ -22,7 +22,8 @@ NOT_SERVICES = {"all", "benchmarks", "dev", "embedded", "mongodb", "postgres", "
 
 
 def targets(extras: list[str]) -> dict[Path, str]:
-    """Lock file -> the extra it locks; the development lock first, since the others take its versions."""
+    """Lock file -> the extra it locks; the development lock first, since the others take its versions. Beside the
+    services there is ``image``: what every image has."""
     services = {SERVICES_FOLDER / f"{extra.replace('-', '_')}.lock": extra for extra in extras}
     services = {path: extra for path, extra in services.items() if extra not in NOT_SERVICES}
     return {DEVELOPMENT_LOCK: "dev", RUNTIME_LOCK: "all", **services}

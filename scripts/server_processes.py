@@ -259,8 +259,20 @@ class MongoServer(LocalServer):
 
 
 def free_port() -> int:
-    """A TCP port of this host that nobody listens on now."""
-    with socket.socket() as probe:
+    """A TCP port of this host that nobody listens on, and that nobody else is given while this process lives.
+
+    The socket stays bound, without listening: the system gives its port to no other process that asks for any free
+    port, and a server that sets SO_REUSEADDR, as all of ours do, may listen there. Otherwise two test runs are given
+    the same port, and one takes the other's server for its own.
+    """
+    probe = socket.socket()
+    if os.name == "posix":  # elsewhere the option means something else
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, 0))
+        port = int(probe.getsockname()[1])
+        probe.detach()  # open until this process ends; no child inherits it
+        return port
+    with probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
@@ -277,7 +289,7 @@ def secantus_program(python: str = sys.executable) -> Path | None:
     return next((p for p in (beside / "secantusd-py", beside / "secantusd-py.exe") if p.exists()), None)
 
 
-def takes_amqp_login(host: str, port: int, user: str = "guest", password: str = "guest") -> bool:
+def takes_amqp_login(host: str, port: int, user: str = "guest", password: str = "guest") -> bool:  # nosec B107
     """Whether a broker there speaks AMQP 0-9-1 and takes this login, by the first three frames of the protocol."""
     try:
         with socket.create_connection((host, port), timeout=1) as connection:

@@ -14,14 +14,13 @@ from __future__ import annotations  # so that an older Python is told which one 
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.debian_packages import installed_from_debian
 from scripts.postgres_server import PostgresServer, postgres_programs, takes_postgres_login
 from scripts.server_processes import (
     START_TIMEOUT,
@@ -61,8 +60,9 @@ __all__ = [
     "takes_postgres_login",
 ]
 
+# What containers are made of; a variable of the same name names another, of an own registry for example.
 RABBITMQ_IMAGE = "rabbitmq:4"
-MONGODB_IMAGE = "mongo:8"
+MONGO_IMAGE = "mongo:8"
 POSTGRES_IMAGE = "postgres:17"
 
 _MONGODB_URL = ("mongodb://", "mongodb+srv://")
@@ -94,6 +94,7 @@ class ContainerServer(Server):
     ) -> None:
         from testcontainers.core.container import DockerContainer
 
+        self._image = image
         self.port = free_port()
         self._answers = answers
         self._container: Any = DockerContainer(image).with_bind_ports(inner_port, self.port)
@@ -111,12 +112,19 @@ class ContainerServer(Server):
         if self._begun:
             self._container.get_wrapped_container().start()
         else:
-            self._container.start()
+            self._provide_image()
+            _do_without_watcher_if_need_be()
+            try:
+                self._container.start()
+            except Exception:
+                self._container.stop()  # which removes what was made of it
+                raise
             self._begun = True
             self._host = self._container.get_container_host_ip()
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers(self._host, self.port):
             if time.monotonic() > deadline:
+                self.__exit__()
                 raise ServerFailed(f"{self.origin} did not answer in {START_TIMEOUT:.0f} s")
             time.sleep(0.2)
 
@@ -131,6 +139,36 @@ class ContainerServer(Server):
         if self._begun:
             self._container.stop()
             self._begun = False
+
+    def _provide_image(self) -> None:
+        """Before anything else is fetched: where there is no registry, this says so once."""
+        from docker.errors import ImageNotFound
+
+        images = self._container.get_docker_client().client.images
+        try:
+            images.get(self._image)
+        except ImageNotFound:
+            images.pull(self._image)
+
+
+def _do_without_watcher_if_need_be() -> None:
+    """What a process leaves behind that was killed, testcontainers removes by a container of its own, whose image may
+    not be there and not be had. Then it is done without: what ends in good order removes its containers itself."""
+    from docker.errors import DockerException
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.container import Reaper
+
+    if testcontainers_config.ryuk_disabled:
+        return
+    try:
+        Reaper.get_instance()
+    except DockerException:
+        Reaper.delete_instance()
+        testcontainers_config.ryuk_disabled = True
+
+
+def _image(variable: str, default: str) -> str:
+    return os.environ.get(variable) or default
 
 
 def find_rabbitmq(*, own: bool = False, containers: bool = True, install: bool = False) -> Server:
@@ -237,7 +275,11 @@ def _rabbitmq_on_localhost() -> Server | None:
 
 
 def _rabbitmq_container() -> Server | None:
-    return started(ContainerServer(RABBITMQ_IMAGE, 5672, "amqp://guest:guest@{host}:{port}/", takes_amqp_login))
+    return started(
+        ContainerServer(
+            _image("RABBITMQ_IMAGE", RABBITMQ_IMAGE), 5672, "amqp://guest:guest@{host}:{port}/", takes_amqp_login
+        )
+    )
 
 
 def _mongodb_container() -> Server | None:
@@ -250,7 +292,9 @@ def _mongodb_container() -> Server | None:
             return bool(client.admin.command("ping")["ok"])
         return False
 
-    return started(ContainerServer(MONGODB_IMAGE, 27017, "mongodb://{host}:{port}/conclave", answers))
+    return started(
+        ContainerServer(_image("MONGO_IMAGE", MONGO_IMAGE), 27017, "mongodb://{host}:{port}/conclave", answers)
+    )
 
 
 def _rabbitmq_on_path() -> Server | None:
@@ -264,7 +308,7 @@ def _rabbitmq_from_debian() -> Server | None:
 def _postgres_container() -> Server | None:
     return started(
         ContainerServer(
-            POSTGRES_IMAGE,
+            _image("POSTGRES_IMAGE", POSTGRES_IMAGE),
             5432,
             "postgresql://postgres@{host}:{port}/conclave",
             lambda host, port: takes_postgres_login(host, port, "postgres", "conclave"),
@@ -279,17 +323,6 @@ def _postgres_on_path() -> Server | None:
 
 def _postgres_from_debian() -> Server | None:
     return _postgres_on_path() if installed_from_debian("postgresql") else None
-
-
-def installed_from_debian(package: str) -> bool:
-    """Install it where that can be done at all."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return False
-    # With RUNLEVEL=1 the package does not start a server of its own beside ours.
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
-        subprocess.run(["apt-get", "--quiet", *command], env=environment, check=True, stdout=subprocess.DEVNULL)
-    return True
 
 
 def _mongodb_embedded(folder: Path | None, python: str) -> Server | None:

@@ -9,6 +9,9 @@ broker, and data is kept by an embedded document store. ``DATABASE_URL``, ``RABB
 ``COMMUNICATION_PROTOCOL`` (in the environment or in a file ``.env``) point at real servers instead. ``PLUGIN_FOLDER``
 names a folder with agents of your own (docs/agent_development_guide.md); without it, that of the examples is taken.
 ``API_PORT`` is the port of the API, 8000 if not given.
+
+The API wants a key. Where ``API_KEY_HASH_KEY`` and ``INITIAL_ADMIN_KEY`` are not set, both are made at the first start
+and kept in the folder, under ``secrets/``: ``curl -H "X-API-Key: $(cat .conclave/secrets/admin-key)" ...``
 """
 
 from __future__ import annotations  # so that an older Python is told which one is needed
@@ -35,6 +38,12 @@ if TYPE_CHECKING:
 FOLDER = ROOT / ".conclave"
 EXAMPLE = ROOT / "examples" / "airline_new_york_san_francisco.yaml"
 DECISION = "vote"
+PATHS = (
+    *("DATA_FOLDER", "PLUGIN_FOLDER", "AGENT_POLICY", "MESSAGE_KEYS", "ENCRYPTION_KEYS"),
+    *("TLS_CA", "TLS_CERTIFICATE", "TLS_KEY"),
+    *("API_KEY_HASH_KEY_FILE", "INITIAL_ADMIN_KEY_FILE", "JWT_SECRET_KEY_FILE"),
+    *("DATABASE_URL_FILE", "RABBITMQ_URL_FILE", "REDIS_URL_FILE"),
+)
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -83,7 +92,7 @@ def development_settings(*, once: bool) -> Settings:
 
     given = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
     given |= {name: value for name, value in os.environ.items() if value}
-    bus = "rabbitmq" if "RABBITMQ_URL" in given else "direct"
+    bus = "rabbitmq" if {"RABBITMQ_URL", "RABBITMQ_URL_FILE"} & given.keys() else "direct"
     defaults = {
         # Whoever ends after the example needs no well-known port, and disturbs nobody who has it.
         "API_PORT": "0" if once else "8000",
@@ -91,10 +100,14 @@ def development_settings(*, once: bool) -> Settings:
         "COMMUNICATION_PROTOCOL": given.get("COMM_PROTOCOL", bus),
         "DATA_FOLDER": str(ROOT / "examples" / "data"),
         "PLUGIN_FOLDER": str(ROOT / "examples" / "plugins" / "folder"),
+        "AGENT_POLICY": str(ROOT / "examples" / "policy.toml"),
+        "MESSAGE_KEYS": str(FOLDER / "keys"),
+        "ENCRYPTION_KEYS": str(FOLDER / "keys" / "encryption.json"),
     }
     os.environ.update({**defaults, **given})
-    for folder in ("DATA_FOLDER", "PLUGIN_FOLDER"):  # the services run in a folder of their own
-        os.environ[folder] = str(Path(os.environ[folder]).resolve())
+    for name in PATHS:  # the services run in a folder of their own
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).resolve())
     if os.environ["API_PORT"] == "0":
         os.environ["API_PORT"] = str(free_port())
     return load_settings()
@@ -111,6 +124,9 @@ def run(settings: Settings, folder: Path, *, once: bool, console: Console) -> No
     from scripts.dev_example import ExampleFailed, run_example, show_decision
     from scripts.dev_plugins import show_plugins
     from scripts.dev_processes import Pidfile, Services, Store, check_port_is_free, only_instance, wait_for_the_end
+    from scripts.dev_secrets import in_words, let_in, protect
+    from services.runtime.logs import configure_logging
+    from services.runtime.settings import LogLevel, load_settings
 
     with only_instance(folder) as note, contextlib.ExitStack() as running:
         pidfile = Pidfile(folder / "processes.json")
@@ -119,24 +135,31 @@ def run(settings: Settings, folder: Path, *, once: bool, console: Console) -> No
         check_port_is_free(settings.api_host, settings.api_port)
         running.callback(pidfile.forget)
         children: list[LocalServer] = []
-        if not os.environ.get("DATABASE_URL"):
-            store = Store(folder / "store", pidfile)
+        data = None if os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE") else folder / "store"
+        if data is not None:
+            store = Store(data, pidfile)
             os.environ["DATABASE_URL"] = store.url
             children.append(running.enter_context(_starting(store, "document store", console)))
+        protection = protect(folder / "secrets", os.environ)
+        settings = load_settings()
+        configure_logging(settings.model_copy(update={"log_level": LogLevel.WARNING}), "start_dev")
+        headers = let_in(settings, protection, data)
         services = Services(folder / "services", settings, pidfile)
         children.append(running.enter_context(_starting(services, "services", console)))
         running.callback(_take_no_more_interrupts, console)
         note.write(f"process {os.getpid()} serves {services.url}")
         note.flush()
-        show_plugins(f"{services.url}/api/v1", os.environ["PLUGIN_FOLDER"], console)
+        for line in in_words(settings, protection):
+            console.print(f"protected: {escape(line)}")
+        show_plugins(f"{services.url}/api/v1", headers, os.environ["PLUGIN_FOLDER"], console)
         try:
-            show_decision(run_example(f"{services.url}/api/v1", EXAMPLE, console), DECISION, console)
+            show_decision(run_example(f"{services.url}/api/v1", headers, EXAMPLE, console), DECISION, console)
         except ExampleFailed as failure:
             if once:
                 raise
             console.print(f"[bold red]{escape(str(failure))}[/]")
         if not once:
-            _tell_how_to_go_on(services.url, folder, console)
+            _tell_how_to_go_on(services.url, folder, protection.curl(settings.api_key_header), console)
             with contextlib.suppress(KeyboardInterrupt):
                 wait_for_the_end(children)
 
@@ -152,16 +175,21 @@ def _starting(server: LocalServer, what: str, console: Console) -> Iterator[Loca
         server.close()
 
 
-def _tell_how_to_go_on(url: str, folder: Path, console: Console) -> None:
-    api = f"{url}/api/v1"
+def _tell_how_to_go_on(url: str, folder: Path, curl: str, console: Console) -> None:
+    from rich.markup import escape
+
+    api, curl = f"{url}/api/v1", escape(curl)
     console.print(f"""
 [bold]Conclave is up.[/] Ctrl-C stops it; its data stays in {folder}.
   API          {api}
   API docs     {url}/docs
   messages     {url}/asyncapi
+  health       {api}/monitoring/health
+  operations   docs/operations.md: each process's own port (/metrics, /health), what to look at, alerts
 
-  curl {api}/executions
-  curl -X POST {api}/workflows -H 'Content-Type: application/yaml' --data-binary @{EXAMPLE}
+  {curl} {api}/executions
+  {curl} {api}/monitoring/health
+  {curl} -X POST {api}/workflows -H 'Content-Type: application/yaml' --data-binary @{EXAMPLE}
 """)
 
 

@@ -17,5 +17,12 @@ The life of an agent: ``edge`` (or any program) publishes ``agent.create.v1``; `
 the hosts of its type take it, and answers; hosts say with every heartbeat how their agents do. What nobody could
 handle, with its reason, is kept by ``dead_letters``.
 
+Who gets in, and what is on record: ``access`` keeps API keys, of which the edge reads the hashes and gives the
+commands; ``auditor`` takes the broker's copies of every command, answer, end and refusal, and what the edge says of
+requests, and appends them to a hash chain.
+
+How it all does: every process tells ``monitor`` what it counted and whether it is ready; ``monitor`` adds that up over
+windows of time, looks at queues and store itself, names what is wrong, and answers the edge.
+
 ``runtime`` is no service: it is what they are all made of (the buses, the store, the codec, the service table).
 """

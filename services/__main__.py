@@ -1,15 +1,31 @@
 """``python -m services [NAME ...]``: run the named services, each FastStream's way, in this process; no name = all.
 
-``python -m services asyncapi [-o FILE]`` writes the AsyncAPI 3 document instead.
-``python -m services new-agent NAME [--folder DIR]`` writes a package with an agent type of your own to start from.
+``python -m services COMMAND ...`` is for everything else:
+
+asyncapi          write the AsyncAPI 3 document
+new-agent         write a package with an agent type of your own to start from
+keys              API keys: create, list, rotate, revoke
+message-keys      the keys with which services and clients sign messages: create, list, rotate, retire
+encryption-keys   the keys with which messages, inputs and outputs are encrypted: create, list, rotate, retire
+audit             the audit log: verify
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 from services.runtime.process import run_services
 from services.runtime.settings import BadSettings, load_settings
+
+COMMANDS = {
+    "asyncapi": "services.runtime.asyncapi",
+    "new-agent": "services.plugin_agent.new_agent",
+    "keys": "services.access.keys_command",
+    "message-keys": "services.runtime.security.message_keys_command",
+    "encryption-keys": "services.runtime.security.encryption_keys_command",
+    "audit": "services.auditor.audit_command",
+}
 
 
 def service_names() -> list[str]:
@@ -18,14 +34,8 @@ def service_names() -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:1] == ["asyncapi"]:
-        from services.runtime.asyncapi import main as write_asyncapi
-
-        return write_asyncapi(arguments[1:])
-    if arguments[:1] == ["new-agent"]:
-        from services.plugin_agent.new_agent import main as write_agent
-
-        return write_agent(arguments[1:])
+    if arguments and (module := COMMANDS.get(arguments[0])) is not None:
+        return int(importlib.import_module(module).main(arguments[1:]))
     names = service_names()
     parser = argparse.ArgumentParser(
         prog="python -m services", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

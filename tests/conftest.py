@@ -15,8 +15,14 @@ from scripts.servers import (
     find_postgresql,
     find_rabbitmq,
 )
+from tests.support.api_access import ENVIRONMENT
 from tests.support.mongo import own_mongo_database
 from tests.support.postgres import own_postgres_database
+
+
+def pytest_configure() -> None:
+    """Services that tests start, here or in processes of their own, know the tests' API key and their agent types."""
+    os.environ.update(ENVIRONMENT)
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,19 @@ class FaultAgent(BaseAgent):
 def main() -> int:
     settings = load_settings()
     config = {"ledger": os.environ[SOCKET_VARIABLE]}
-    return run_process(AGENT_TYPE, settings, lambda: [agent_service(FaultAgent, settings, open_bus(settings), config)])
+    return run_process(
+        AGENT_TYPE,
+        settings,
+        lambda telemetry: [
+            agent_service(
+                FaultAgent,
+                settings,
+                open_bus(settings, AGENT_TYPE, telemetry=telemetry),
+                config,
+                telemetry=telemetry,
+            )
+        ],
+    )
 
 
 if __name__ == "__main__":

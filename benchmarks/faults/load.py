@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aio_pika
@@ -25,7 +25,8 @@ class Load:
     which answers when a start is stored, and the others on the broker. Every start is sent under one key, again and
     again, until it is accepted.
 
-    ``note_execution`` is given what was accepted, ``note_start`` what was refused.
+    ``headers`` are those of every request. ``note_execution`` is given what was accepted, ``note_start`` what was
+    refused.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Load:
         seed: int,
         in_flight: int,
         url: str,
+        headers: Mapping[str, str],
         publisher: Publisher,
         note_execution: Callable[[dict[str, Any]], None],
         note_start: Callable[[dict[str, Any]], None],
@@ -52,7 +54,7 @@ class Load:
         self._known_to_have_ended: set[str] = set()
         self._changed = asyncio.Event()
         self._enough = False
-        self._client = httpx.AsyncClient(timeout=REST_TIMEOUT)
+        self._client = httpx.AsyncClient(timeout=REST_TIMEOUT, headers=headers)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Load":

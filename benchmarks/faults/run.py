@@ -77,6 +77,7 @@ class Run:
                 self._options.seed,
                 self._options.executions,
                 system.url,
+                system.access.headers,
                 publisher,
                 self._accept,
                 lambda row: add("starts", row),

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from benchmarks.access import Access
 from benchmarks.faults.ledger import SOCKET_VARIABLE
 from benchmarks.faults.processes import ServiceProcess, service_environment
 from benchmarks.faults.proxy import Proxy
@@ -41,6 +42,7 @@ class System:
         self._folder = folder
         self._ledger = ledger
         self._api_port = free_port()
+        self.access = Access()
         self._stack = AsyncExitStack()
 
     @property
@@ -83,12 +85,16 @@ class System:
         Raises:
             NotReady: a service ended, or it took too long.
         """
+        await asyncio.to_thread(self.access.store, self.store_url)
         for service in self.services.values():
             service.start()
         probe = {"name": "probe", "steps": [dict(step) for step in planned(seed, 0).definition["steps"][:1]]}
         said = "nothing"
         try:
-            async with asyncio.timeout(READY_PATIENCE), httpx.AsyncClient(timeout=5) as client:
+            async with (
+                asyncio.timeout(READY_PATIENCE),
+                httpx.AsyncClient(timeout=5, headers=self.access.headers) as client,
+            ):
                 while all(service.ended_with is None for service in self.services.values()):
                     try:
                         answer = await client.post(f"{self.url}/workflows", json=probe)
@@ -150,6 +156,7 @@ class System:
             "STEP_LEASE": str(STEP_LEASE),
             "SHUTDOWN_TIMEOUT": "10",
             SOCKET_VARIABLE: str(self._ledger),
+            **self.access.settings,
         }
         if STORE in urls:
             settings["DATABASE_URL"] = urls[STORE]

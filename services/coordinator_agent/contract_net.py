@@ -170,4 +170,4 @@ async def _tell_refused(manager: BaseAgent, request: ContractNetInputs, answer: 
     )
     for bid, failure in zip(refused, await asyncio.gather(*told, return_exceptions=True), strict=True):
         if isinstance(failure, BaseException):
-            log.warning("a refused bidder was not told", agent=bid.agent_id, error=repr(failure))
+            log.warning("a refused bidder was not told", bidder_agent_id=bid.agent_id, error=repr(failure))

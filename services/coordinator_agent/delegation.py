@@ -15,6 +15,8 @@ import structlog
 from contracts import topology
 from contracts.envelope import new_id
 from contracts.execution import (
+    DELEGATED_CLIENT,
+    DELEGATED_ID,
     CancelAccepted,
     CancelExecution,
     DescribeExecution,
@@ -45,7 +47,7 @@ FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.05, 1.0, 1.5  # seconds between two quest
 LONGEST_WAIT = 5.0  # seconds until a start that found no room is tried again; a step's timeout leaves no time for more
 REPLY_SECONDS = 10.0
 _LATER = frozenset({"overloaded", "unavailable"})
-_CHILD = re.compile(r"^delegate-([0-9]{1,3})-[0-9a-f]{32}$")
+_CHILD = re.compile(rf"^{DELEGATED_ID}([0-9]{{1,3}})-[0-9a-f]{{32}}$")
 _SHOWN = 5
 
 
@@ -70,7 +72,7 @@ def child_of(step: StepContext | None) -> tuple[str, int]:
         CapabilityError: ``TooDeep``.
     """
     if step is None:
-        return f"delegate-1-{new_id()}", 1
+        return f"{DELEGATED_ID}1-{new_id()}", 1
     depth = depth_of(step.execution_id) + 1
     if depth > MAX_DEPTH:
         raise CapabilityError(
@@ -79,7 +81,7 @@ def child_of(step: StepContext | None) -> tuple[str, int]:
             code="TooDeep",
         )
     digest = hashlib.blake2b(step.idempotency_key.encode(), digest_size=16).hexdigest()
-    return f"delegate-{depth}-{digest}", depth
+    return f"{DELEGATED_ID}{depth}-{digest}", depth
 
 
 async def delegate(agent: BaseAgent, request: DelegateInputs) -> DelegateAnswer:
@@ -96,7 +98,7 @@ async def delegate(agent: BaseAgent, request: DelegateInputs) -> DelegateAnswer:
         workflow_id=request.workflow_id,
         definition=request.definition,
         inputs=request.inputs,
-        client=f"delegate:{depth}:{step.execution_id if step else agent.agent_id}",
+        client=f"{DELEGATED_CLIENT}{depth}:{step.execution_id if step else agent.agent_id}",
     )
     limit = asyncio.timeout(request.time_limit)
     try:
@@ -133,10 +135,10 @@ async def _started(agent: BaseAgent, start: StartExecution) -> None:
                 if await _described(agent, start.execution_id) is not None:
                     return
                 raise _refusal(start, refused) from error
-            log.info("a start waits for room", execution=start.execution_id, reason=refused.message)
+            log.info("a start waits for room", child_execution_id=start.execution_id, reason=refused.message)
             await asyncio.sleep(pause if refused.retry_after is None else min(refused.retry_after, LONGEST_WAIT))
         except (ReplyTimeout, BusError) as error:
-            log.info("a start is tried again", execution=start.execution_id, error=str(error))
+            log.info("a start is tried again", child_execution_id=start.execution_id, error=str(error))
             await asyncio.sleep(pause)
 
 
@@ -147,7 +149,7 @@ async def _ended(agent: BaseAgent, child_id: str) -> ExecutionDescribed:
         try:
             child = await _described(agent, child_id)
         except (ReplyTimeout, BusError) as error:
-            log.info("the question is repeated", execution=child_id, error=str(error))
+            log.info("the question is repeated", child_execution_id=child_id, error=str(error))
             child = None
         if child is not None:
             if child.status.ended:
@@ -175,7 +177,7 @@ async def _cancelled(agent: BaseAgent, child_id: str, reason: str) -> ExecutionD
     try:
         child = await _described(agent, child_id)
     except (ReplyTimeout, BusError, CommandRefused) as error:
-        log.warning("how the child stands is not known", execution=child_id, error=str(error))
+        log.warning("how the child stands is not known", child_execution_id=child_id, error=str(error))
         child = None
     if child is not None and child.status.ended:
         return child
@@ -186,7 +188,7 @@ async def _cancel(agent: BaseAgent, child_id: str, reason: str) -> None:
     try:
         await agent.request(CancelExecution(execution_id=child_id, reason=reason), CancelAccepted, REPLY_SECONDS)
     except (CommandRefused, ReplyTimeout, BusError) as error:
-        log.warning("the child was not cancelled", execution=child_id, error=str(error))
+        log.warning("the child was not cancelled", child_execution_id=child_id, error=str(error))
 
 
 def _pauses() -> Iterator[float]:

@@ -11,7 +11,7 @@ import structlog
 from contracts.agents import AgentRecord, AgentStatus
 from contracts.envelope import new_id
 from services.coordinator_agent.selection_models import MAX_AGENTS, AgentSelection
-from services.runtime.agent import AgentFailed, BaseAgent, current_step
+from services.runtime.agent import AgentFailed, BaseAgent, NotGranted, current_step
 from services.runtime.bus.base import BusError, UnroutableMessage
 from services.runtime.requests import ReplyTimeout
 
@@ -113,14 +113,14 @@ async def ask_one(agent: BaseAgent, agent_id: str, body: dict[str, Any], message
         answer = await agent.ask(agent_id, body, message_type=message_type, timeout=deadline)
     except ReplyTimeout:
         return heard("silent", f"no answer within {deadline:g} s")
-    except AgentFailed as error:
+    except (AgentFailed, NotGranted) as error:
         return heard("failed", str(error))
     except UnroutableMessage:
         return heard("failed", "nobody takes its messages")
     except BusError as error:
         return heard("failed", f"it could not be asked: {error}")
     except Exception as error:
-        log.warning("what an agent answered cannot be read", agent=agent_id, error=repr(error))
+        log.warning("what an agent answered cannot be read", asked_agent_id=agent_id, error=repr(error))
         return heard("failed", f"its answer cannot be read: {error}")
     return Heard("answered", time.perf_counter() - began, answer)
 

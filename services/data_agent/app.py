@@ -11,10 +11,11 @@ from services.runtime.faststream_app import configured_app
 from services.runtime.hosting.host import agent_service
 from services.runtime.service import Service
 from services.runtime.settings import Settings
+from services.runtime.telemetry.telemetry import Telemetry
 
 
-def build(settings: Settings, bus: Bus) -> Service:
-    return agent_service(DataAgent, settings, bus, {"data_folder": str(settings.data_folder)})
+def build(settings: Settings, bus: Bus, *, telemetry: Telemetry | None = None) -> Service:
+    return agent_service(DataAgent, settings, bus, {"data_folder": str(settings.data_folder)}, telemetry=telemetry)
 
 
 def app() -> FastStream:

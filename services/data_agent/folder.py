@@ -1,9 +1,14 @@
-"""The data folder: which of its files a name means, and that nothing outside it can be meant."""
+"""The data folder: which of its files a name means, and that nothing outside it can be meant.
+
+Links that stay inside are followed. A hard link to a file outside cannot be told from a file: whoever can make one in
+the folder could as well copy the file there.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
+from services.data_agent.data_file import DataFile, NotThatFile, open_file
 from services.runtime.agent import CapabilityError
 
 Format = Literal["csv", "jsonl", "json", "parquet"]
@@ -31,8 +36,8 @@ class DataFolder:
         self._root = root
         self._max_file_bytes = max_file_bytes
 
-    def find(self, name: str, formats: Sequence[Format] = ("csv", "jsonl", "json", "parquet")) -> Path:
-        """The file that ``name`` means: that very file, or the one with a data suffix added."""
+    def open(self, name: str, formats: Sequence[Format] = ("csv", "jsonl", "json", "parquet")) -> DataFile:
+        """The file that ``name`` means, open: that very file, or the one with a data suffix added."""
         root = self._resolved_root(name)
         _refuse_odd_path(name)
         exact = self._inside(root, name)
@@ -48,7 +53,7 @@ class DataFolder:
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise CapabilityError(f"{name!r} means several files: {names}; give the suffix", code="AmbiguousSource")
-        return self._checked_size(found[0], name)
+        return self._opened(root, found[0], name)
 
     def available(self, root: Path) -> list[str]:
         """The data files of the folder, by the paths under which they can be named."""
@@ -68,7 +73,7 @@ class DataFolder:
     def _inside(self, root: Path, relative: str) -> Path | None:
         try:
             path = (root / relative).resolve(strict=True)
-        except OSError:
+        except (OSError, RuntimeError, ValueError):  # it is not there, or links run in a circle
             return None
         if not path.is_relative_to(root):
             raise _forbidden(relative, "it is a link that leads out of the data folder")
@@ -76,12 +81,18 @@ class DataFolder:
             raise _forbidden(relative, f"it leads to a path with one of {' '.join(sorted(_PATTERN))}")
         return path if path.is_file() else None
 
-    def _checked_size(self, path: Path, name: str) -> Path:
-        size = path.stat().st_size
-        if size > self._max_file_bytes:
-            message = f"{name!r} has {size} bytes; at most {self._max_file_bytes} are read"
+    def _opened(self, root: Path, path: Path, name: str) -> DataFile:
+        try:
+            file = open_file(root, path)
+        except NotThatFile as error:
+            raise _forbidden(name, str(error)) from None
+        except OSError as error:
+            raise CapabilityError(f"{name!r} cannot be read: {error.strerror}", code="SourceNotFound") from error
+        if file.size > self._max_file_bytes:
+            file.close()
+            message = f"{name!r} has {file.size} bytes; at most {self._max_file_bytes} are read"
             raise CapabilityError(message, code="FileTooLarge")
-        return path
+        return file
 
     def _what_there_is(self, root: Path) -> str:
         names = self.available(root)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
@@ -11,6 +10,7 @@ from pydantic_core import from_json
 from services.data_agent.casting import cast_columns, nan_to_null
 from services.data_agent.config import DataAgentConfig
 from services.data_agent.csv_files import load_csv
+from services.data_agent.data_file import DataFile
 from services.data_agent.folder import SUFFIXES, DataFolder, Format
 from services.data_agent.records import (
     MAX_COLUMNS,
@@ -61,10 +61,18 @@ class Loader:
         self._max_rows = config.max_input_rows
 
     def load(self, session: Session, source: str | list[Record] | SourceModel, table: str) -> Loaded:
+        file: DataFile | None = None
         if isinstance(source, str):
-            source, path = self._file_named(source)
-        else:
-            path = None
+            source, file = self._file_named(source)
+        elif isinstance(source, CsvSource | ParquetSource | JsonLinesSource | JsonSource):
+            file = self._open(source)
+        try:
+            return self._load(session, source, file, table)
+        finally:
+            if file is not None:
+                file.close()
+
+    def _load(self, session: Session, source: list[Record] | SourceModel, file: DataFile | None, table: str) -> Loaded:
         types: Mapping[str, str] = {}
         match source:
             case list():
@@ -76,50 +84,57 @@ class Loader:
                 notes = self._load_rows(session, source.records, table, types, names)
                 if source.truncated:
                     notes.append("the records were truncated by the step they come from, so rows are missing")
-            case _:
+            case _ if file is not None:
                 types = source.types
-                notes = self._load_file(session, source, path, table)
+                notes = self._load_file(session, source, file, table)
         cast_columns(session, table, types)
         notes += nan_to_null(session, table)
         return Loaded(table_named(session, table), notes)
 
-    def _file_named(self, name: str) -> tuple[SourceModel, Path]:
-        path = self._folder.find(name)
-        format_ = SUFFIXES.get(path.suffix.lower())
+    def _file_named(self, name: str) -> tuple[SourceModel, DataFile]:
+        file = self._folder.open(name)
+        format_ = SUFFIXES.get(file.suffix)
         if format_ is None:
+            file.close()
             message = f"{name!r} is none of {', '.join(SUFFIXES)}; say how to read it, as in {{'csv': {name!r}}}"
             raise CapabilityError(message, code="UnknownFormat")
-        return _source(format_, name), path
+        return _source(format_, name), file
 
-    def _load_file(self, session: Session, source: SourceModel, path: Path | None, table: str) -> list[str]:
+    def _open(self, source: CsvSource | ParquetSource | JsonLinesSource | JsonSource) -> DataFile:
         match source:
             case CsvSource():
-                path = path or self._find(source.csv, "csv")
-                load_csv(session, path, source, table, self._max_rows)
+                return self._folder.open(source.csv, ["csv"])
+            case ParquetSource():
+                return self._folder.open(source.parquet, ["parquet"])
+            case JsonLinesSource():
+                return self._folder.open(source.jsonl, ["jsonl"])
+            case JsonSource():
+                return self._folder.open(source.json_file, ["json"])
+
+    def _load_file(self, session: Session, source: SourceModel, file: DataFile, table: str) -> list[str]:
+        match source:
+            case CsvSource():
+                load_csv(session, file, source, table, self._max_rows)
                 return self._checked(session, table)
             case ParquetSource():
-                path = path or self._find(source.parquet, "parquet")
-                self._load_parquet(session, path, table)
+                self._load_parquet(session, file, table)
                 return self._checked(session, table)
             case JsonLinesSource():
-                rows = _json_lines(session, path or self._find(source.jsonl, "jsonl"))
-            case JsonSource():
-                rows = _json_array(path or self._find(source.json_file, "json"))
+                rows = _json_lines(session, file)
+            case _:
+                rows = _json_array(file)
         return self._load_rows(session, rows, table, source.types)
 
-    def _find(self, name: str, format_: Format) -> Path:
-        return self._folder.find(name, [format_])
-
-    def _load_parquet(self, session: Session, path: Path, table: str) -> None:
-        reader = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+    def _load_parquet(self, session: Session, file: DataFile, table: str) -> None:
+        reader = f"read_parquet({literal(str(file.path))}, hive_partitioning = false)"
         try:
             select = f"SELECT * FROM {reader} LIMIT {self._max_rows + 1}"
             session.execute(f"CREATE TEMP TABLE {identifier(table)} AS {select}")
         except CapabilityError as error:
             if error.code != "BadSql":
                 raise
-            reason = str(error).replace(str(path), path.name)
-            raise CapabilityError(f"{path.name} cannot be read as Parquet: {reason}", code="InvalidFile") from error
+            reason = str(error).replace(str(file.path), file.name)
+            raise CapabilityError(f"{file.name} cannot be read as Parquet: {reason}", code="InvalidFile") from error
 
     def _checked(self, session: Session, table: str) -> list[str]:
         found = table_named(session, table)
@@ -194,22 +209,22 @@ def _types_of(source: RecordsSource) -> dict[str, str]:
     return {column.name: column.type for column in source.columns if is_scalar_type(column.type)} | source.types
 
 
-def _json_lines(session: Session, path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+def _json_lines(session: Session, file: DataFile) -> Iterator[Any]:
+    with file.path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
             if number % _ROWS_AT_ONCE == 0:
                 session.check_time()
             if not line.strip():
                 continue
-            yield _json_object(line, f"{path.name}, line {number}")
+            yield _json_object(line, f"{file.name}, line {number}")
 
 
-def _json_array(path: Path) -> Iterator[Any]:
-    rows = _parsed(path.read_bytes(), path.name)
+def _json_array(file: DataFile) -> Iterator[Any]:
+    rows = _parsed(file.path.read_bytes(), file.name)
     if not isinstance(rows, list):
-        raise CapabilityError(f"{path.name} is not one JSON array of objects", code="InvalidFile")
+        raise CapabilityError(f"{file.name} is not one JSON array of objects", code="InvalidFile")
     for number, row in enumerate(rows, 1):
-        yield _require_object(row, f"{path.name}, element {number}")
+        yield _require_object(row, f"{file.name}, element {number}")
 
 
 def _json_object(text: bytes, place: str) -> dict[str, Any]:

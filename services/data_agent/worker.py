@@ -22,6 +22,7 @@ from services.data_agent.frames import read_frame, write_frame
 from services.data_agent.jobs import JOBS
 from services.data_agent.sandbox import Sandbox
 from services.runtime.agent import CapabilityError
+from services.runtime.masking import masked_text
 
 # Beyond DuckDB's own limit: Python with its rows, DuckDB's code, stacks, and memory that DuckDB does not count.
 _BESIDE_DUCKDB = 768 * 2**20
@@ -45,9 +46,9 @@ def answer(job: dict[str, Any], config: DataAgentConfig, sandbox: Sandbox) -> by
     except RecursionError:
         return _error(CapabilityError("the data is nested too deeply", code="NestedTooDeep"))
     except Exception as error:
-        # A fault of ours: its trace goes to the log, its name to the caller, and this process is replaced.
-        traceback.print_exc()
-        return _error(CapabilityError(f"{type(error).__name__}: {error}", code=ENGINE_FAULT, retryable=True))
+        # A fault of ours: its trace goes to the service's log, its name to the caller, and this process is replaced.
+        fault = CapabilityError(f"{type(error).__name__}: {error}", code=ENGINE_FAULT, retryable=True)
+        return _error(fault, masked_text(traceback.format_exc()))
 
 
 def main() -> None:
@@ -68,9 +69,9 @@ def main() -> None:
         write_frame(answers, answer(json.loads(frame), config, sandbox))
 
 
-def _error(error: CapabilityError) -> bytes:
+def _error(error: CapabilityError, trace: str = "") -> bytes:
     parts = {"message": str(error), "code": error.code, "retryable": error.retryable, "details": error.details}
-    return json.dumps({"error": parts}).encode()
+    return json.dumps({"error": parts, "trace": trace}).encode()
 
 
 def _bound_memory(config: DataAgentConfig) -> None:

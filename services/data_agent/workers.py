@@ -10,15 +10,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from services.data_agent.config import DataAgentConfig
 from services.data_agent.faults import ENGINE_FAULT, MEMORY_LIMIT, timed_out
 from services.data_agent.frames import read_frame, write_frame
 from services.runtime.agent import CapabilityError, current_step
 
+log = structlog.get_logger(__name__)
+
 # A worker interrupts late work itself and answers; only one that cannot is killed.
 GRACE_SECONDS = 2.0
 _START_SECONDS = 60.0
 _END_SECONDS = 2.0
+_LONGEST_LINE = 16 * 1024  # bytes
 # After these a process is not trusted to be as it was: memory in pieces, or a database that DuckDB gave up.
 _ENDS_WORKER = {MEMORY_LIMIT, ENGINE_FAULT}
 # Not the whole environment: a worker runs callers' SQL and has no use for the passwords of broker and store.
@@ -87,6 +92,8 @@ class Workers:
             trusted = error is None or error["code"] not in _ENDS_WORKER
             worker.healthy = trusted and not worker.killed_late
         if error is not None:
+            if reply.get("trace"):
+                log.error("job failed in its worker process", job=name, exception=reply["trace"])
             raise CapabilityError(
                 error["message"], code=error["code"], retryable=error["retryable"], details=error["details"]
             )
@@ -133,10 +140,20 @@ class _Worker:
             [sys.executable, "-P", "-m", "services.data_agent.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment,
             # Signals sent to the terminal's or the service's group are the parent's to answer.
             start_new_session=True,
         )
+        threading.Thread(target=self._log_what_it_writes, name="worker-stderr", daemon=True).start()
+
+    def _log_what_it_writes(self) -> None:
+        """What an engine prints before it dies, say: it has no log of its own."""
+        if self._process.stderr is not None:
+            with self._process.stderr as written:
+                while line := written.readline(_LONGEST_LINE):
+                    text = line.decode(errors="replace").rstrip()
+                    log.warning("worker process wrote", process=self.process_id, text=text)
 
     @property
     def process_id(self) -> int:

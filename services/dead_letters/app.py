@@ -13,18 +13,27 @@ from services.runtime.service import Route, Service
 from services.runtime.settings import Settings
 from services.runtime.store.base import Store
 from services.runtime.store.open import open_store
+from services.runtime.telemetry.health import store_answers
+from services.runtime.telemetry.telemetry import Telemetry
 
 NAME = "dead_letters"
 
 
-def build(settings: Settings, bus: Bus, store: Store | None = None) -> Service:
+def build(settings: Settings, bus: Bus, store: Store | None = None, *, telemetry: Telemetry | None = None) -> Service:
     store = store or open_store(settings)
     settling = Settling(bus, store)
     table = Route(
         topology.dead_letter_commands(),
         handlers={ReplayDeadLetter: settling.replay, DiscardDeadLetter: settling.discard},
     )
-    service = Service(NAME, bus, routes=[table], resources=[store], declares=[topology.unstorable_letters()])
+    service = Service(
+        NAME,
+        bus,
+        routes=[table],
+        resources=[store],
+        declares=[topology.unstorable_letters()],
+        needs={"store": store_answers(store)},
+    )
     Burying(bus, store)
     return service
 

@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from contracts.catalog import MESSAGES
 from contracts.dead_letters import DeadLetter
@@ -12,8 +13,11 @@ from contracts.envelope import Message, envelope_of
 from contracts.topology import Address, Exchange
 from services.runtime.bus import delivering
 from services.runtime.bus.base import Delivery, Frame
+from services.runtime.security.signatures import CLAIMS, SIGNATURE, Malformed, read
 
 _SHORT = 250  # characters: of what is listed and filtered by
+_STORY = (delivering.QUEUE, delivering.EXCHANGE, delivering.ROUTING_KEY)
+_LATEST = 253_402_300_799  # epoch seconds: the last second of year 9999
 
 
 class NoWayBack(ValueError):
@@ -25,6 +29,7 @@ def letter_of(delivery: Delivery, now: float) -> DeadLetter:
     does not say so itself. Anyone may have sent it, so nothing in it is relied upon."""
     headers, body = delivery.headers, delivery.body
     text = _as_text(body)
+    own = {_clean(name): _clean(value) for name, value in headers.items() if not _is_ours(name)}
     address = _first_address(delivery)
     return DeadLetter(
         id=_id(delivery),
@@ -37,11 +42,11 @@ def letter_of(delivery: Delivery, now: float) -> DeadLetter:
         type=_clean(delivery.type)[:_SHORT],
         correlation_id=_clean(delivery.correlation_id),
         reply_to=_clean(delivery.reply_to),
-        headers={_clean(name): _clean(value) for name, value in headers.items() if not _is_ours(name)},
+        headers=delivering.fitting(own),  # published again, they are to fit into a frame with what is added then
         body=base64.b64encode(body).decode() if text is None else text,
         encoded=text is None,
         size=len(body),
-        died_at=_number(headers.get(delivering.DIED_AT, ""), now),
+        died_at=_time_in(headers.get(delivering.DIED_AT, ""), now),
     )
 
 
@@ -66,6 +71,22 @@ def message_of(letter: DeadLetter) -> Frame:
     )
 
 
+def correlation_of(letter: DeadLetter) -> str:
+    """Which request it belongs to: as its transport says, or else it itself; if neither does, the message is what
+    everything that follows from it is called by."""
+    if letter.correlation_id or letter.encoded:
+        return letter.correlation_id or letter.message_id
+    with suppress(ValidationError):
+        said = _Said.model_validate_json(letter.body)
+        return said.correlation_id or said.id or letter.message_id
+    return letter.message_id
+
+
+class _Said(BaseModel):
+    correlation_id: str = ""
+    id: str = ""
+
+
 def unstorable(delivery: Delivery, address: Address) -> Frame:
     """The message on its way to a queue where it is kept as it is."""
     return Frame(
@@ -80,14 +101,14 @@ def unstorable(delivery: Delivery, address: Address) -> Frame:
 
 
 def _id(delivery: Delivery) -> str:
-    """The same for the same burial, however often it is delivered; another for another burial."""
-    burial = delivery.headers.get(delivering.BURIAL)
-    if burial:
-        parts = [burial.encode()]
-    else:
-        replay_of = delivery.headers.get(delivering.REPLAY_OF, "")
-        texts = (delivery.message_id, delivery.died_in, delivery.routing_key, replay_of)
-        parts = [*(text.encode("utf-8", "replace") for text in texts), delivery.body]
+    """The same for the same burial, however often it is delivered; another for another burial. Anybody may write the
+    burial of another letter beside a message of his own, which must not take that one's place."""
+    headers = delivery.headers
+    texts = [delivery.message_id, delivery.died_in, delivery.routing_key, headers.get(delivering.REPLAY_OF, "")]
+    if burial := headers.get(delivering.BURIAL):
+        texts += [burial, delivery.type, *(headers.get(name, "") for name in _STORY)]
+        texts += [text for name in sorted(headers) if not _is_ours(name) for text in (name, headers[name])]
+    parts = [*(text.encode("utf-8", "replace") for text in texts), delivery.body]
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
@@ -95,13 +116,18 @@ def _id(delivery: Delivery) -> str:
 
 
 def _first_address(delivery: Delivery) -> Address | None:
-    exchange = delivery.headers.get(delivering.EXCHANGE, "")
-    key = delivery.headers.get(delivering.ROUTING_KEY, "")
+    headers = delivery.headers
+    exchange, key = headers.get(delivering.EXCHANGE, ""), headers.get(delivering.ROUTING_KEY, "")
+    if exchange == Exchange.REPLIES:
+        return None
     if exchange and exchange != Exchange.DEAD:
         with suppress(ValueError):
             return Address(Exchange(exchange), key)
         return None
-    # The broker moved it here itself, or to a queue of crashed work: a message of ours knows its own address.
+    # The broker moved it here itself, or to a queue of crashed work: its signature says where it was published to.
+    # Where it has none, a message of ours knows its own address.
+    if (signed := _signed_address(headers)) is not None:
+        return signed
     message_class = MESSAGES.get(delivery.type)
     if message_class is None:
         return None
@@ -109,6 +135,17 @@ def _first_address(delivery: Delivery) -> Address | None:
         message: Message = envelope_of(message_class).model_validate_json(delivery.body).payload
         return message.address()
     return None
+
+
+def _signed_address(headers: Mapping[str, str]) -> Address | None:
+    """Not verified: who takes the message there does that. An answer has no way back."""
+    try:
+        exchange, _, key = read(headers.get(SIGNATURE), headers.get(CLAIMS)).claims.to.partition("/")
+    except Malformed:
+        return None
+    if exchange in (Exchange.REPLIES, Exchange.DEAD) or exchange not in set(Exchange):
+        return None
+    return Address(Exchange(exchange), key)
 
 
 def _died(delivery: Delivery) -> str:
@@ -131,8 +168,10 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-def _number(text: str, otherwise: float) -> float:
+def _time_in(text: str, now: float) -> float:
+    """Anybody may have written it: what is no date, as ``nan`` and 1e300 are not, nobody could be shown."""
     try:
-        return float(text)
+        time = float(text)
     except ValueError:
-        return otherwise
+        return now
+    return time if 0 <= time <= _LATEST else now

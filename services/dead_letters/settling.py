@@ -3,13 +3,18 @@
 from collections.abc import Iterable
 from typing import Any
 
+import structlog
+
 from contracts.dead_letters import DeadLetter, DeadLetterSettled, DiscardDeadLetter, ReplayDeadLetter
 from contracts.execution import Refused
 from services.dead_letters.letters import NoWayBack, message_of
 from services.runtime.bus.base import Bus, UnroutableMessage
+from services.runtime.bus.secured import publish_again
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Received, Refusal
 from services.runtime.store.base import Store
+
+log = structlog.get_logger(__name__)
 
 Answers = Iterable[Outgoing[Any]]
 
@@ -30,12 +35,13 @@ class Settling:
         if letter is None:
             return _gone(received, replayed=True)
         try:
-            await self._bus.publish([message_of(letter)])
+            await publish_again(self._bus, message_of(letter))
         except NoWayBack as error:
             raise Refusal(_refused("conflict", letter, f"cannot be replayed: {error}")) from error
         except UnroutableMessage as error:
             raise Refusal(_refused("unavailable", letter, f"cannot be replayed now: {error}")) from error
         await self._store.delete_dead_letter(letter.id)
+        log.info("dead letter replayed", dead_letter_id=letter.id, message_id=letter.message_id, type=letter.type)
         return _answer(received, replayed=True)
 
     async def discard(self, received: Received[DiscardDeadLetter]) -> Answers:
@@ -46,6 +52,7 @@ class Settling:
         """
         if not await self._store.delete_dead_letter(received.message.id):
             return _gone(received, replayed=False)
+        log.info("dead letter discarded", dead_letter_id=received.message.id)
         return _answer(received, replayed=False)
 
 

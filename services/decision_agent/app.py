@@ -11,10 +11,11 @@ from services.runtime.faststream_app import configured_app
 from services.runtime.hosting.host import agent_service
 from services.runtime.service import Service
 from services.runtime.settings import Settings
+from services.runtime.telemetry.telemetry import Telemetry
 
 
-def build(settings: Settings, bus: Bus) -> Service:
-    return agent_service(DecisionAgent, settings, bus)
+def build(settings: Settings, bus: Bus, *, telemetry: Telemetry | None = None) -> Service:
+    return agent_service(DecisionAgent, settings, bus, telemetry=telemetry)
 
 
 def app() -> FastStream:

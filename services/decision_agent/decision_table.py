@@ -24,10 +24,12 @@ from services.decision_agent.zen_expressions import (
     compile_value,
     context_of,
     evaluate,
+    goes_over_lists_within_lists,
     guarded,
     names_in,
 )
 from services.decision_agent.zen_numbers import read_result
+from services.decision_agent.zen_work import check_lists, texts_of
 
 _BARE_WORDS = re.compile(r"[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*$")
 _WORDS = frozenset({"true", "false", "null"})
@@ -74,6 +76,7 @@ class CompiledTable:
         self.table = table
         self._notes = notes
         self._known = known
+        self._walks_within_walks = any(map(goes_over_lists_within_lists, texts_of(table.model_dump())))
         self.inputs = _inputs(table)
         self._outputs = {o if isinstance(o, str) else o.name: o for o in table.outputs}
         self._expressions = {
@@ -95,6 +98,8 @@ class CompiledTable:
             CapabilityError: ``RuleTypeMismatch``, ``RuleExpressionFailed`` or ``HitPolicyViolated``.
         """
         fields = {**record, **(changed or {})}
+        if self._walks_within_walks:
+            check_lists(fields, where)
         values = {name: self._value(name, fields, where) for name in self.inputs}
         contexts = {name: context_of({**fields, "$": value}) for name, value in values.items()}
         held: list[_CompiledRule] = []

@@ -22,9 +22,11 @@ from services.decision_agent.zen_expressions import (
     compile_condition,
     compile_value,
     context_of,
+    goes_over_lists_within_lists,
     guarded,
 )
 from services.decision_agent.zen_numbers import read_result
+from services.decision_agent.zen_work import check_lists, texts_of
 
 MAX_NODES = 500
 MAX_CELLS = 100_000
@@ -49,6 +51,7 @@ class CompiledGraph:
 
     def __init__(self, graph: Mapping[str, Any], notes: Notes) -> None:
         self._notes = notes
+        self._walks_within_walks = any(map(goes_over_lists_within_lists, texts_of(graph)))
         self._nodes = {node.id: node for node in _nodes(graph)}
         for node in self._nodes.values():
             _check_node(node)
@@ -64,6 +67,8 @@ class CompiledGraph:
         Raises:
             CapabilityError: ``RuleExpressionFailed``, with the node and the engine's reason.
         """
+        if self._walks_within_walks:
+            check_lists(record, where)
         try:
             response = guarded(self._decision.evaluate, context_of(dict(record)), {"trace": True})
         except ZenFailure as failure:

@@ -13,20 +13,15 @@ from typing import Any
 import zen
 
 from services.decision_agent.refusal import refuse
+from services.decision_agent.zen_work import check_walks, walks_within_walks
 
 MAX_LENGTH = 4000
 MAX_NESTING = 100
-MAX_RANGE = 100_000
 
 _STRINGS = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`")
 _NAME = re.compile(r"(?<![\w.$])[A-Za-z_]\w*(?!\w|\s*[(:])")
 _KEYWORDS = frozenset({"and", "or", "not", "in", "true", "false", "null"})
 _OPEN, _CLOSE = "([{", ")]}"
-# A walk over a written-out range is the one thing in ZEN whose cost is not bounded by its length.
-_WALKED_RANGE = re.compile(
-    r"\b(?:map|flatMap|filter|some|all|none|one|count)\s*\(\s*[\[(\]]\s*([^,\])]*?)\s*\.\.\s*([^\])\[,]*?)\s*[\])\[]"
-)
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?$")
 
 
 class ZenFailure(Exception):
@@ -100,14 +95,11 @@ def check_shape(text: str, where: str) -> None:
         deepest = max(deepest, depth)
     if deepest > MAX_NESTING or bare.count(".") > 10 * MAX_NESTING:
         raise refuse("BadExpression", f"{where}: brackets are nested {deepest} deep; at most {MAX_NESTING} are read")
-    for low, high in _WALKED_RANGE.findall(bare):
-        known = _NUMBER.match(low) and _NUMBER.match(high)
-        if not known or float(high) - float(low) > MAX_RANGE:
-            raise refuse(
-                "BadExpression",
-                f"{where}: {text!r} walks over the range {low}..{high}; only ranges between written numbers and up to "
-                f"{MAX_RANGE} long are walked",
-            )
+    check_walks(bare, text, where)
+
+
+def goes_over_lists_within_lists(text: str) -> bool:
+    return walks_within_walks(without_strings(text)) > 1
 
 
 def without_strings(text: str) -> str:

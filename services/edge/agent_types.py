@@ -6,11 +6,12 @@ from fastapi import APIRouter
 
 from contracts.agents import AgentDescriptor
 from services.edge import agent_examples as examples
+from services.edge.access.requirements import needs
+from services.edge.access.scopes import Scope
 from services.edge.agent_models import AgentTypes, AgentTypeView, PluginFaultView, TypeHost
 from services.edge.dependencies import EdgeParts
 from services.edge.models import utc
 from services.edge.openapi import ok, problems
-from services.edge.reading import reading
 from services.runtime.store.base import Host
 
 router = APIRouter(prefix="/agents", tags=["agents"])
@@ -19,11 +20,12 @@ router = APIRouter(prefix="/agents", tags=["agents"])
 @router.get(
     "/types",
     operation_id="listAgentTypes",
+    dependencies=[needs(Scope.AGENTS_READ)],
     summary="List agent types with the schemas of their capabilities, and plugins that could not be loaded",
     responses={**ok(examples.TYPES), **problems(503)},
 )
 async def list_types(edge: EdgeParts) -> AgentTypes:
-    async with reading():
+    async with edge.reads.in_time():
         hosts = await edge.store.list_hosts()
     return types_of(hosts)
 

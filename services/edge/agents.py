@@ -8,17 +8,19 @@ from starlette.responses import JSONResponse
 from contracts.agents import AgentRecord, AgentStatus
 from contracts.registry import REQUEST_REUSED, AgentCreated, AgentDeleted, AgentFilter, CreateAgent, DeleteAgent
 from services.edge import agent_examples as examples
+from services.edge.access.requirements import needs
+from services.edge.access.scopes import Scope
 from services.edge.agent_models import AgentPage, AgentStopped, AgentStopping, AgentView, NewAgent
 from services.edge.bodies import read_model
 from services.edge.commands import service
 from services.edge.dependencies import AgentId, Client, CorrelationId, Edge, EdgeParts, IdempotencyKey, href_of, id_for
-from services.edge.masking import masked
 from services.edge.models import utc
 from services.edge.openapi import body, ok, problems
 from services.edge.problems import Problem
-from services.edge.reading import After, Limit, reading
+from services.edge.reading import After, Limit
 from services.edge.starting import REPEATED_HEADER
 from services.edge.waiting import Timeout, seconds_to_wait
+from services.runtime.masking import masked, masked_text
 from services.runtime.store.base import Page
 
 router = APIRouter(prefix="/agents", tags=["agents"])
@@ -27,10 +29,13 @@ router = APIRouter(prefix="/agents", tags=["agents"])
 REGISTRY_SAYS_SO = 2.0
 
 
-@router.post("/", status_code=status.HTTP_201_CREATED, include_in_schema=False)
+@router.post(
+    "/", status_code=status.HTTP_201_CREATED, include_in_schema=False, dependencies=[needs(Scope.AGENTS_WRITE)]
+)
 @router.post(
     "",
     operation_id="createAgent",
+    dependencies=[needs(Scope.AGENTS_WRITE)],
     summary="Create an agent of a type",
     status_code=status.HTTP_201_CREATED,
     responses={
@@ -69,6 +74,7 @@ async def create_agent(
     asking = edge.commands.ask(
         command,
         AgentCreated,
+        actor=client,
         correlation_id=correlation_id,
         members=members,
         repeating="repeating this request with the same Idempotency-Key is safe"
@@ -87,10 +93,11 @@ async def create_agent(
     return show_agent(request, created.agent)
 
 
-@router.get("/", include_in_schema=False)
+@router.get("/", include_in_schema=False, dependencies=[needs(Scope.AGENTS_READ)])
 @router.get(
     "",
     operation_id="listAgents",
+    dependencies=[needs(Scope.AGENTS_READ)],
     summary="List agents",
     responses={**ok({"items": [examples.AGENT], "next": examples.CURSOR}), **problems(400, 422, 503)},
 )
@@ -113,7 +120,7 @@ async def list_agents(
         capability=capability,
         statuses=tuple(status) if status else None,
     )
-    async with reading():
+    async with edge.reads.in_time():
         agents, following = await edge.store.list_agents(wanted, Page(limit, after))
     return AgentPage(items=[show_agent(request, agent) for agent in agents], next=following)
 
@@ -121,11 +128,12 @@ async def list_agents(
 @router.get(
     "/{agent_id}",
     operation_id="getAgent",
+    dependencies=[needs(Scope.AGENTS_READ)],
     summary="Get an agent: its type, status, configuration and hosts",
     responses={**ok(examples.AGENT), **problems(404, 422, 503)},
 )
 async def get_agent(request: Request, edge: EdgeParts, agent_id: AgentId) -> AgentView:
-    async with reading():
+    async with edge.reads.in_time():
         agent = await edge.store.get_agent(agent_id)
     if agent is None:
         raise unknown_agent(agent_id)
@@ -135,6 +143,7 @@ async def get_agent(request: Request, edge: EdgeParts, agent_id: AgentId) -> Age
 @router.delete(
     "/{agent_id}",
     operation_id="deleteAgent",
+    dependencies=[needs(Scope.AGENTS_WRITE)],
     summary="Stop an agent and remove it; what it works on ends first",
     response_model=AgentStopped,
     responses={
@@ -144,13 +153,19 @@ async def get_agent(request: Request, edge: EdgeParts, agent_id: AgentId) -> Age
     },
 )
 async def delete_agent(
-    request: Request, edge: EdgeParts, agent_id: AgentId, correlation_id: CorrelationId, timeout: Timeout = None
+    request: Request,
+    edge: EdgeParts,
+    agent_id: AgentId,
+    client: Client,
+    correlation_id: CorrelationId,
+    timeout: Timeout = None,
 ) -> Any:
     """It takes nothing new from then on. Messages that still wait in its queue become dead letters. A type's default
     agent cannot be deleted (409)."""
     asking = edge.commands.ask(
         DeleteAgent(agent_id=agent_id),
         AgentDeleted,
+        actor=client,
         correlation_id=correlation_id,
         members={"agent_id": agent_id},
         repeating="repeating this request is safe, and 404 then says that it is gone",
@@ -178,7 +193,7 @@ def show_agent(request: Request, agent: AgentRecord) -> AgentView:
         hosts=agent.hosts,
         default=agent.default,
         created_at=utc(agent.created_at),
-        error=agent.error,
+        error=masked_text(agent.error),
         href=href,
         links={
             "message": href_of(request, "send_message", agent_id=agent.agent_id),
@@ -188,7 +203,7 @@ def show_agent(request: Request, agent: AgentRecord) -> AgentView:
 
 
 async def _is_stopping(edge: Edge, agent_id: str) -> bool:
-    async with reading():
+    async with edge.reads.in_time():
         agent = await edge.store.get_agent(agent_id)
     return agent is not None and agent.status is AgentStatus.STOPPING
 

@@ -1,4 +1,4 @@
-"""Request bodies: JSON or YAML, of limited size, and clear words about what cannot be read."""
+"""Request bodies: JSON or YAML, and clear words about what cannot be read. ``access.body_limit`` limits their size."""
 
 import asyncio
 import math
@@ -13,7 +13,6 @@ from services.edge.yaml_values import YamlFault, load_yaml
 
 B = TypeVar("B", bound=BaseModel)
 
-MAX_BYTES = 8 * 1024 * 1024
 JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
@@ -28,9 +27,9 @@ async def read_body(request: Request) -> Any:
     address it likes, but not as JSON or YAML.
 
     Raises:
-        Problem: too large, another content type, or a syntax error, with its line and column.
+        Problem: too large, too slow, another content type, or a syntax error, with its line and column.
     """
-    raw = await _read_bytes(request)
+    raw = await request.body()
     if not raw:
         return None
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -62,25 +61,6 @@ async def read_model(request: Request, model: type[B]) -> B:
         return model.model_validate({} if body is None else body)
     except ValidationError as error:
         raise invalid(error, below="body") from None
-
-
-async def _read_bytes(request: Request) -> bytes:
-    # Content-Length is only a promise, and chunked bodies have none: what arrives is counted as well.
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_BYTES:
-        raise _too_large()
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BYTES:
-            raise _too_large()
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _too_large() -> Problem:
-    return Problem("too-large", f"a body may have {MAX_BYTES} bytes at most", members={"max_bytes": MAX_BYTES})
 
 
 def _read_json(raw: bytes) -> Any:

@@ -16,26 +16,26 @@ from services.runtime.bus.base import Bus, BusUnavailable, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.requests import ReplyTimeout, Requests
 from services.runtime.service import Outbox
+from services.runtime.telemetry.tracing_sends import SendSpans
 
 log = structlog.get_logger(__name__)
 
 A = TypeVar("A", bound=Message)
 
-REPLY_SECONDS = 1.8
-
 
 @dataclass(frozen=True, slots=True)
 class Taker:
     """Who takes a command: what problems call it, what they say where it is not there (``absent``), and how long it may
-    take to answer. ``paces``: how fast it answers says how much this edge can have in hand."""
+    take to answer if that is not what anybody may (``seconds``). ``paces``: how fast it answers says how much this edge
+    can have in hand."""
 
     name: str
     absent: str
-    seconds: float = REPLY_SECONDS
+    seconds: float | None = None
     paces: bool = False
 
 
-def service(name: str, *, seconds: float = REPLY_SECONDS, paces: bool = False) -> Taker:
+def service(name: str, *, seconds: float | None = None, paces: bool = False) -> Taker:
     absent = f"no {name} has ever been connected to the broker; nothing was sent"
     return Taker(f"the {name}", absent, seconds, paces)
 
@@ -48,19 +48,35 @@ class Unanswered(Problem):
 
 
 class Commands:
-    """Sends a command and gives its answer, or the problem that stands in its way."""
+    """Sends a command and gives its answer, or the problem that stands in its way.
 
-    def __init__(self, bus: Bus, requests: Requests, outbox: Outbox, pressure: Pressure) -> None:
+    Args:
+        seconds: that who takes a command has to answer it.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        requests: Requests,
+        outbox: Outbox,
+        pressure: Pressure,
+        sends: SendSpans | None = None,
+        *,
+        seconds: float,
+    ) -> None:
+        self._seconds = seconds
         self._bus = bus
         self._requests = requests
         self._outbox = outbox
         self._pressure = pressure
+        self._sends = sends or SendSpans(None)
 
     async def ask(
         self,
         command: Message,
         answer: type[A],
         *,
+        actor: str,
         correlation_id: str,
         members: Mapping[str, Any],
         repeating: str,
@@ -70,24 +86,32 @@ class Commands:
     ) -> A:
         """Send ``command``, to its own address if not ``to`` another, and return its ``answer``.
 
-        ``members`` names what the command is about, for the problem document; ``repeating`` says there what sending
-        it again would do, where it is unknown whether it took effect.
+        ``actor`` is on whose behalf it is sent. ``members`` names what the command is about, for the problem document;
+        ``repeating`` says there what sending it again would do, where it is unknown whether it took effect.
 
         Raises:
             Unanswered: 503, no answer came in time.
             Problem: refused, or 503 because the broker is away or nobody has ever taken such commands.
         """
-        outgoing = Outgoing(command, to=to, correlation_id=correlation_id, message_id=message_id)
         self._require_broker(members)
-        began = time.monotonic()
+        began, seconds = time.monotonic(), self._seconds if of.seconds is None else of.seconds
         try:
-            reply = await self._requests.ask(outgoing, timeout=of.seconds)
+            with self._sends.sending(command, to, correlation_id=correlation_id) as traceparent:
+                outgoing = Outgoing(
+                    command,
+                    to=to,
+                    correlation_id=correlation_id,
+                    message_id=message_id,
+                    actor=actor,
+                    traceparent=traceparent,
+                )
+                reply = await self._requests.ask(outgoing, timeout=seconds)
         except (UnroutableMessage, BusUnavailable) as error:
             raise _not_sent(error, command, of, members, repeating) from None
         except ReplyTimeout:
             if of.paces:
                 self._pressure.unanswered()
-            what = f"no answer from {of.name} within {of.seconds:g} s: {_perhaps(repeating)}"
+            what = f"no answer from {of.name} within {seconds:g} s: {_perhaps(repeating)}"
             raise Unanswered("unavailable", what, members=members) from None
         if of.paces:
             self._pressure.answered(time.monotonic() - began)
@@ -101,6 +125,7 @@ class Commands:
         self,
         message: Message,
         *,
+        actor: str,
         correlation_id: str,
         members: Mapping[str, Any],
         repeating: str,
@@ -114,7 +139,15 @@ class Commands:
         """
         self._require_broker(members)
         try:
-            await self._outbox.send([Outgoing(message, correlation_id=correlation_id, message_id=message_id)])
+            with self._sends.sending(message, correlation_id=correlation_id) as traceparent:
+                outgoing = Outgoing(
+                    message,
+                    correlation_id=correlation_id,
+                    message_id=message_id,
+                    actor=actor,
+                    traceparent=traceparent,
+                )
+                await self._outbox.send([outgoing])
         except (UnroutableMessage, BusUnavailable) as error:
             raise _not_sent(error, message, to, members, repeating) from None
 
@@ -133,7 +166,7 @@ def _not_sent(
 ) -> Problem:
     if isinstance(error, UnroutableMessage):
         return unavailable(to.absent, **members)
-    log.warning("broker unavailable", command=message.TYPE, error=str(error))
+    log.warning("broker unavailable", type=message.TYPE, error=str(error))
     return unavailable(f"the message broker is away: {_perhaps(repeating)}", **members)
 
 

@@ -15,7 +15,7 @@ _BODY: dict[str, Any] = {
     "sender": "edge",
     "timestamp": "2026-01-31T09:30:00Z",
     "retry_count": 3,
-    "payload": {"agent_id": AGENT_ID, "body": {"action": "make_decision", "inputs": {}}, "sender_id": "anonymous"},
+    "payload": {"agent_id": AGENT_ID, "body": {"action": "make_decision", "inputs": {}}, "sender_id": "key:dashboard"},
 }
 
 SUMMARY: dict[str, Any] = {

@@ -8,15 +8,20 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Request
 
 from contracts.execution import EXECUTION_ID_PATTERN
+from services.edge.access.authentication import Authenticator
+from services.edge.access.caller import Caller
 from services.edge.commands import Commands
 from services.edge.live import LiveFeed
 from services.edge.outline import Outlines
 from services.edge.pressure import Pressure
 from services.edge.problems import Problem
+from services.edge.readiness import Readiness
+from services.edge.reading import Reads
 from services.edge.waiting import Waiting
 from services.runtime.bus.base import Bus
 from services.runtime.settings import Settings
 from services.runtime.store.base import Store
+from services.runtime.telemetry.telemetry import Telemetry
 
 LONGEST_KEY = 255
 
@@ -27,12 +32,16 @@ class Edge:
 
     settings: Settings
     store: Store
+    reads: Reads
     bus: Bus
     commands: Commands
     live: LiveFeed
     outlines: Outlines
     pressure: Pressure
     waiting: Waiting
+    authenticator: Authenticator
+    telemetry: Telemetry
+    readiness: Readiness
 
 
 # Async although nothing is awaited: the framework runs plain functions in a thread, which costs more than they do.
@@ -43,9 +52,16 @@ async def get_edge(request: Request) -> Edge:
     return edge
 
 
+async def caller_of(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
 async def client_of(request: Request) -> str:
-    """Who sends this request. Everyone is the same client until there are credentials to tell them apart."""
-    return "anonymous"
+    """Who sends this request, as messages, executions and idempotency keys call it: ``key:NAME`` or ``user:SUB``. The
+    kind stands in front, so that a user cannot have the name of a key, nor either that of a program on the broker."""
+    caller: Caller = request.state.caller
+    return caller.actor
 
 
 async def correlation_id_of(request: Request) -> str:
@@ -104,6 +120,7 @@ def href_of(request: Request, route: str, **parameters: str) -> str:
 
 EdgeParts = Annotated[Edge, Depends(get_edge)]
 Client = Annotated[str, Depends(client_of)]
+SignedIn = Annotated[Caller, Depends(caller_of)]
 CorrelationId = Annotated[str, Depends(correlation_id_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 ExecutionId = Annotated[str, Path(pattern=EXECUTION_ID_PATTERN, examples=["exec-2f1c5b7d9a3e4f60a1b2c3d4e5f60718"])]

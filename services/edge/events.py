@@ -17,13 +17,14 @@ from starlette.responses import Response
 
 from contracts.history import LogEntry
 from services.edge import examples
-from services.edge.dependencies import EdgeParts, ExecutionId
+from services.edge.access.requirements import needs
+from services.edge.access.scopes import Scope
+from services.edge.dependencies import EdgeParts, ExecutionId, SignedIn
 from services.edge.live import Follower, LiveFeed, is_last
 from services.edge.models import utc
 from services.edge.openapi import problems
 from services.edge.problems import Problem
 from services.edge.projection import show_events
-from services.edge.reading import reading
 
 router = APIRouter(prefix="/executions", tags=["executions"])
 
@@ -87,8 +88,7 @@ async def open_stream(
     # From one entry before the place: that one is there if the execution is.
     position = max(place.n - 1, 0)
     with edge.live.following(execution_id, position) as follower:
-        async with reading():
-            entries = (await edge.store.read_log({execution_id: position})).get(execution_id, [])
+        entries = await edge.reads.log_of(execution_id, position)
         if not entries:
             so_far = f" that has come as far as {place.n}" if place.n else ""
             raise Problem("not-found", f"there is no execution {execution_id!r}{so_far}")
@@ -101,6 +101,7 @@ async def open_stream(
 @router.get(
     "/{execution_id}/events",
     operation_id="followExecution",
+    dependencies=[needs(Scope.EXECUTIONS_READ)],
     summary="Follow an execution's events, from its start",
     response_class=EventSourceResponse,
     responses={
@@ -113,10 +114,15 @@ async def open_stream(
         **problems(400, 404, 422, 503),
     },
 )
-async def follow_execution(stream: Annotated[Stream, Depends(open_stream)]) -> AsyncIterator[ServerSentEvent]:
-    """`id` is `n.i`: event i of log entry n. `event` is the event's kind, `data` the event as JSON."""
+async def follow_execution(
+    edge: EdgeParts, caller: SignedIn, stream: Annotated[Stream, Depends(open_stream)]
+) -> AsyncIterator[ServerSentEvent]:
+    """`id` is `n.i`: event i of log entry n. `event` is the event's kind, `data` the event as JSON. The stream ends
+    early when the key or token that it was opened with is no longer valid."""
     yield ServerSentEvent(comment=stream.follower.execution_id, retry=RECONNECT_MS)
     async for entry in stream.feed.entries(stream.follower, stream.first):
+        if not await edge.authenticator.still_valid(caller):
+            return
         for i, event in enumerate(show_events(entry)):
             if stream.place.is_before(entry.n, i):
                 shown = {"execution_id": entry.execution_id, "n": entry.n, "at": utc(entry.at), **event.model_dump()}

@@ -96,7 +96,7 @@ EXECUTION: dict[str, Any] = {
     **SUMMARY,
     "n": 3,
     "definition_hash": DEFINITION_HASH,
-    "client": "anonymous",
+    "client": "key:dashboard",
     "correlation_id": "b7c1e0",
     "duration_seconds": 0.18,
     "reason": "",
@@ -167,6 +167,19 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         "detail": "not JSON: trailing comma at line 3 column 1",
         "errors": [{"path": "body", "code": "json_syntax", "message": "trailing comma at line 3 column 1"}],
     },
+    401: {
+        "type": "urn:conclave:problem:unauthenticated",
+        "title": "Nobody is signed in",
+        "status": 401,
+        "detail": "this needs an API key or a bearer token",
+    },
+    403: {
+        "type": "urn:conclave:problem:forbidden",
+        "title": "Signed in, and not allowed to do this",
+        "status": 403,
+        "detail": "'dashboard' (viewer) lacks the scope executions:start",
+        "scope": "executions:start",
+    },
     404: {
         "type": "urn:conclave:problem:not-found",
         "title": "No such thing",
@@ -210,6 +223,12 @@ PROBLEMS: dict[int, dict[str, Any]] = {
                 "message": "'stepX' is no step of this workflow; its steps are: step1, step2",
             }
         ],
+    },
+    429: {
+        "type": "urn:conclave:problem:rate-limited",
+        "title": "More was asked than is allowed in this time",
+        "status": 429,
+        "detail": "6000 requests a minute are allowed to 'dashboard' here; there is room again in 3 s",
     },
     503: {
         "type": "urn:conclave:problem:unavailable",

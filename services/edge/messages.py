@@ -9,15 +9,17 @@ from starlette.responses import JSONResponse
 from contracts.agents import AgentStatus
 from contracts.registry import AgentMail, AgentReply, BroadcastMail, BroadcastSent
 from services.edge import agent_examples as examples
+from services.edge.access.requirements import needs
+from services.edge.access.scopes import Scope
 from services.edge.agent_models import BroadcastSentView, MessageAnswered, MessageSent, NewBroadcast, NewMessage
 from services.edge.agents import unknown_agent
 from services.edge.bodies import read_model
-from services.edge.commands import REPLY_SECONDS, Taker, Unanswered, service
+from services.edge.commands import Taker, Unanswered, service
 from services.edge.dependencies import AgentId, Client, CorrelationId, Edge, EdgeParts, IdempotencyKey, id_for
 from services.edge.openapi import body, ok, problems
 from services.edge.problems import Problem
-from services.edge.reading import reading
 from services.edge.waiting import Timeout, seconds_to_wait
+from services.runtime.masking import masked_text, without_keys
 
 router = APIRouter(prefix="/agents", tags=["agents"])
 
@@ -28,6 +30,7 @@ BROADCAST_SECONDS = 10.0
 @router.post(
     "/broadcast",
     operation_id="broadcastMessage",
+    dependencies=[needs(Scope.AGENTS_MESSAGE)],
     summary="Send one message to every agent that a filter matches",
     status_code=status.HTTP_202_ACCEPTED,
     responses={
@@ -48,6 +51,7 @@ async def broadcast_message(
     asking = edge.commands.ask(
         command,
         BroadcastSent,
+        actor=client,
         correlation_id=correlation_id,
         members={"broadcast_id": message_id},
         repeating=_repeating(key),
@@ -66,6 +70,7 @@ async def broadcast_message(
 @router.post(
     "/{agent_id}/message",
     operation_id="sendMessage",
+    dependencies=[needs(Scope.AGENTS_MESSAGE)],
     summary="Send an agent a message, and wait for its answer if wanted",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=MessageSent,
@@ -97,6 +102,7 @@ async def send_message(
     if not wait:
         await edge.commands.send(
             mail,
+            actor=client,
             to=_taker(agent_id),
             message_id=message_id,
             correlation_id=correlation_id,
@@ -108,6 +114,7 @@ async def send_message(
     asking = edge.commands.ask(
         mail,
         AgentReply,
+        actor=client,
         of=_taker(agent_id, seconds),
         message_id=message_id,
         correlation_id=correlation_id,
@@ -127,7 +134,7 @@ async def _require_agent(edge: Edge, agent_id: str) -> None:
     Raises:
         Problem: there is no such agent, or it takes no messages any more.
     """
-    async with reading():
+    async with edge.reads.in_time():
         agent = await edge.store.get_agent(agent_id)
     if agent is None:
         raise unknown_agent(agent_id)
@@ -135,7 +142,7 @@ async def _require_agent(edge: Edge, agent_id: str) -> None:
         raise Problem("conflict", f"agent {agent_id!r} is {agent.status.value} and takes no messages any more")
 
 
-def _taker(agent_id: str, seconds: float = REPLY_SECONDS) -> Taker:
+def _taker(agent_id: str, seconds: float | None = None) -> Taker:
     absent = f"agent {agent_id!r} has no queue: no host has begun to run it; nothing was sent"
     return Taker(f"agent {agent_id!r}", absent, seconds)
 
@@ -147,8 +154,10 @@ def _answered(message_id: str, reply: AgentReply) -> MessageAnswered:
     """
     if reply.error is not None:
         members = {"agent_id": reply.agent_id, "message_id": message_id, "code": reply.code}
-        raise Problem("agent-failed", f"agent {reply.agent_id!r} could not answer: {reply.error}", members=members)
-    return MessageAnswered(message_id=message_id, timestamp=datetime.now(UTC), reply=reply.body)
+        raise Problem(
+            "agent-failed", f"agent {reply.agent_id!r} could not answer: {masked_text(reply.error)}", members=members
+        )
+    return MessageAnswered(message_id=message_id, timestamp=datetime.now(UTC), reply=without_keys(reply.body))
 
 
 def _no_reply(agent_id: str, message_id: str, seconds: float) -> Problem:

@@ -8,9 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.history import ExecutionStatus, StepError, StepStatus
 
+LATEST = 253_402_300_799.0  # epoch seconds: the last second of year 9999
+
 
 def utc(epoch_seconds: float) -> datetime:
-    """Cut to microseconds, never rounded up: given back as ``started_after``, it finds what it was shown of."""
+    """Cut to microseconds, never rounded up: given back as ``started_after``, it finds what it was shown of. Hosts say
+    some of these times: what is no date is shown as the nearest one, and keeps nothing else from being shown."""
+    epoch_seconds = min(max(0.0, epoch_seconds), LATEST)
     whole = math.floor(epoch_seconds)
     return datetime.fromtimestamp(whole, UTC) + timedelta(microseconds=math.floor((epoch_seconds - whole) * 1e6))
 
@@ -178,7 +182,24 @@ class Part(View):
     detail: str = ""
 
 
+OkOrNot = Literal["ok", "not ready"]
+
+
 class Health(View):
     status: Literal["ok", "degraded"]
     store: Part
     bus: Part
+    services: dict[str, OkOrNot] = Field(description="Those of this process: often the edge alone.")
+
+
+class Alive(View):
+    status: Literal["ok"] = "ok"
+
+
+class Ready(View):
+    """What is wrong is in the log, and on the process's own port: here anybody may ask."""
+
+    status: OkOrNot
+    services: dict[str, dict[str, OkOrNot]] = Field(
+        description="The services of this process with what each needs: `started`, `bus`, `consuming`, `store` ..."
+    )

@@ -1,4 +1,5 @@
-"""What the OpenAPI document says beyond the routes' own types: examples, bodies in JSON or YAML, and problems."""
+"""What the OpenAPI document says beyond the routes' own types: examples, bodies in JSON or YAML, problems, and who may
+call what."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from services.edge.access.routes import declared
 from services.edge.examples import DEFINITION, DEFINITION_YAML
 from services.edge.examples import PROBLEMS as EXAMPLES
 from services.edge.problems import MEDIA_TYPE
@@ -42,6 +44,8 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
     "additionalProperties": True,
 }
+
+_API_KEY, _BEARER = "ApiKey", "Bearer"
 
 _OF_THE_REQUEST = {"instance": "/api/v1/...", "correlation_id": "b7c1e0"}
 
@@ -113,9 +117,11 @@ def body(model: str, example: Any, *, required: bool) -> dict[str, Any]:
     }
 
 
-def document_of(app: FastAPI, schemas: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+def document_of(
+    app: FastAPI, schemas: Callable[[], dict[str, Any]], *, api_key_header: str
+) -> Callable[[], dict[str, Any]]:
     """The function that gives ``app``'s document, made at the first request for it; ``schemas`` are added to those
-    that the routes' types bring."""
+    that the routes' types bring. Which scope a route needs is read off the route."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -127,8 +133,44 @@ def document_of(app: FastAPI, schemas: Callable[[], dict[str, Any]]) -> Callable
                 routes=app.routes,
                 tags=app.openapi_tags,
             )
-            made.setdefault("components", {}).setdefault("schemas", {}).update(schemas())
+            components = made.setdefault("components", {})
+            components.setdefault("schemas", {}).update(schemas())
+            components["securitySchemes"] = _security_schemes(api_key_header)
+            _say_who_may_call(made["paths"], app)
             app.openapi_schema = made
         return app.openapi_schema
 
     return document
+
+
+def _security_schemes(api_key_header: str) -> dict[str, Any]:
+    return {
+        _API_KEY: {
+            "type": "apiKey",
+            "in": "header",
+            "name": api_key_header,
+            "description": "An API key, `ck_...`; `python -m services keys create` and `POST /api/v1/keys` make them.",
+        },
+        _BEARER: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token of the identity provider in the settings, or an API key.",
+        },
+    }
+
+
+def _say_who_may_call(paths: dict[str, Any], app: FastAPI) -> None:
+    for route, requirement in declared(app):
+        operations = paths.get(route.path_format or "", {})
+        for method in route.methods or ():
+            operation = operations.get(method.lower())
+            if operation is None or requirement is None:
+                continue
+            statuses = (429,) if requirement.scope is None else (401, 403, 429, 503)
+            for status, response in problems(*statuses).items():
+                operation["responses"].setdefault(str(status), response)
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+            # Schemes other than OAuth's list here what the caller must have (OpenAPI 3.1, Security Requirement Object).
+            scope = [] if requirement.scope is None else [requirement.scope.value]
+            operation["security"] = [{_API_KEY: scope}, {_BEARER: scope}] if scope else []

@@ -15,17 +15,21 @@ from starlette.responses import JSONResponse, Response
 
 from contracts.execution import Refused
 from services.edge import correlation
+from services.edge.access.headers import add_headers
 from services.runtime.bus.base import BusUnavailable
-from services.runtime.store.base import BadCursor, StoreUnavailable
+from services.runtime.store.base import BadCursor, StoreUnavailable, Unreadable
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+KIND_OF_PROBLEM = "problem_kind"  # where a request's state says of which kind its answer was
 RETRY_AFTER = "2"
 
 # The kinds of problem: what stands after the last colon of ``type``, its status and its title.
 KINDS: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request cannot be read"),
+    "unauthenticated": (401, "Nobody is signed in"),
+    "forbidden": (403, "Signed in, and not allowed to do this"),
     "not-found": (404, "No such thing"),
     "conflict": (409, "In conflict with what is stored"),
     "already-exists": (409, "The id is taken"),
@@ -36,6 +40,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "invalid": (422, "The request was read and is not valid"),
     "idempotency-key-reused": (422, "The Idempotency-Key was used with another request"),
     "agent-failed": (422, "The agent could not answer"),
+    "rate-limited": (429, "More was asked than is allowed in this time"),
     "unavailable": (503, "Something that this answer needs is away"),
     "overloaded": (503, "More is asked than can be done now"),
     "no-reply": (504, "The agent did not answer in time"),
@@ -54,7 +59,8 @@ _REFUSALS = {
 
 class Problem(Exception):
     """An answer that is not a success. ``errors`` are ``{"path", "code", "message"}``, one for each fault; other
-    ``members`` stand in the document as they are. ``retry_after``: whole seconds, for those that are 503."""
+    ``members`` stand in the document as they are. ``retry_after``: whole seconds, for those that are 429 or 503. The
+    ``headers`` are the answer's."""
 
     def __init__(
         self,
@@ -64,8 +70,10 @@ class Problem(Exception):
         errors: Iterable[Mapping[str, Any]] = (),
         members: Mapping[str, Any] | None = None,
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
+        self._headers = dict(headers or {})
         self.retry_after = retry_after
         self.kind = kind
         self.status, self.title = KINDS[kind]
@@ -82,9 +90,10 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        if self.status != HTTPStatus.SERVICE_UNAVAILABLE:
-            return {}
-        return {"Retry-After": RETRY_AFTER if self.retry_after is None else str(self.retry_after)}
+        if self.status not in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            return self._headers
+        seconds = RETRY_AFTER if self.retry_after is None else str(self.retry_after)
+        return {**self._headers, "Retry-After": seconds}
 
 
 def refused(answer: Refused) -> Problem:
@@ -119,6 +128,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(BadCursor, _bad_cursor)
     app.add_exception_handler(StoreUnavailable, _store_unavailable)
+    app.add_exception_handler(Unreadable, _unreadable)
     app.add_exception_handler(BusUnavailable, _bus_unavailable)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
@@ -176,6 +186,13 @@ async def _store_unavailable(request: Request, error: Exception) -> Response:
     return await _problem(request, unavailable("the store is away, or does not answer in time"))
 
 
+async def _unreadable(request: Request, error: Exception) -> Response:
+    """A key of encryption is missing, or what is stored is not encrypted although it must be; the words name no more
+    than the value and the key."""
+    log.error("stored value unreadable", path=request.url.path, error=str(error))
+    return await _problem(request, unavailable(f"what is stored cannot be read: {error}"))
+
+
 async def _bus_unavailable(request: Request, error: Exception) -> Response:
     log.warning("broker unavailable", path=request.url.path, error=str(error))
     return await _problem(request, unavailable("the message broker is away"))
@@ -187,12 +204,14 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """Met outside every middleware, so the correlation id is put back by hand; the server logs the traceback."""
+    """Met outside every middleware, so what they add is added by hand; the server logs the traceback."""
     correlation_id = getattr(request.state, "correlation_id", "")
     log.error("unexpected error", path=request.url.path, error=repr(error), correlation_id=correlation_id)
     detail = "an unexpected error; the log has it under this correlation_id"
     headers = {correlation.HEADER: correlation_id}
-    return _document(request, "about:blank", "Internal Server Error", 500, detail, {}, headers)
+    answer = _document(request, "about:blank", "Internal Server Error", 500, detail, {}, headers)
+    add_headers(answer.headers, request.scope, 500)
+    return answer
 
 
 def _document(
@@ -204,6 +223,7 @@ def _document(
     members: Mapping[str, Any],
     headers: Mapping[str, str] | None,
 ) -> Response:
+    request.scope.setdefault("state", {})[KIND_OF_PROBLEM] = kind.rpartition(":")[2] if kind != "about:blank" else title
     document = {
         "type": kind,
         "title": title,

@@ -1,4 +1,8 @@
-"""From an execution's log to what is shown of it. Pure; it records what the log says and decides nothing."""
+"""From an execution's log to what is shown of it. Pure; it records what the log says and decides nothing.
+
+Errors and notes are shown without secrets. Inputs and outputs are users' data and shown as they are, but for private
+keys and Conclave's own API keys, which nobody can mean to show.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +36,7 @@ from services.edge.models import (
     utc,
 )
 from services.edge.outline import Outline
+from services.runtime.masking import masked, masked_text, without_keys
 
 
 @dataclass(slots=True)
@@ -97,10 +102,27 @@ def show_events(entry: LogEntry) -> list[HistoryEvent]:
 
 def _fields(event: Event) -> dict[str, Any]:
     fields = event.model_dump()
+    for name, without in _WITHOUT_SECRETS.items():
+        if fields.get(name) is not None:
+            fields[name] = without(fields[name])
     if isinstance(event, StepProgressed):
         # Beside the entry's own ``at`` it would be taken for it.
         fields["reported_at"] = fields.pop("at")
     return fields
+
+
+_WITHOUT_SECRETS: Mapping[str, Callable[[Any], Any]] = {
+    "inputs": without_keys,
+    "output": without_keys,
+    "error": masked,
+    "note": masked_text,
+    "reason": masked_text,
+}
+
+
+def _shown(error: StepError | None) -> StepError | None:
+    """An agent may be anybody's: what it says of its failure is not relied upon to be without secrets."""
+    return None if error is None else StepError.model_validate(masked(error.model_dump()))
 
 
 def large_values(view: ExecutionView) -> set[str]:
@@ -111,6 +133,7 @@ def large_values(view: ExecutionView) -> set[str]:
 
 def with_large_values(view: ExecutionView, payloads: Mapping[str, Any]) -> ExecutionView:
     """The view with its large values in their places, as far as ``payloads`` has them."""
+    payloads = {payload_id: without_keys(value) for payload_id, value in payloads.items()}
     steps = {
         step_id: step.model_copy(update={"output": payloads[step.large_output.payload_id]})
         if step.large_output is not None and step.large_output.payload_id in payloads
@@ -160,13 +183,13 @@ def _progressed(execution: _Execution, event: StepProgressed, at: float) -> None
 def _attempt_failed(execution: _Execution, event: AttemptFailed, at: float) -> None:
     step = execution.step(event.step)
     step.retry_at = event.retry_at
-    step.error = event.error
+    step.error = _shown(event.error)
     _result(step, StepStatus.WAITING, event, at)
 
 
 def _succeeded(execution: _Execution, event: StepSucceeded, at: float) -> None:
     step = execution.step(event.step)
-    step.output = event.output
+    step.output = without_keys(event.output)
     step.output_ref = event.output_ref
     step.cached = event.cached
     step.error = None
@@ -176,7 +199,7 @@ def _succeeded(execution: _Execution, event: StepSucceeded, at: float) -> None:
 
 def _failed(execution: _Execution, event: StepFailed, at: float) -> None:
     step = execution.step(event.step)
-    step.error = event.error
+    step.error = _shown(event.error)
     step.retry_at = None
     _result(step, StepStatus.FAILED, event, at)
 
@@ -191,7 +214,7 @@ def _result(step: _Step, status: StepStatus, event: AttemptFailed | StepSucceede
 def _skipped(execution: _Execution, event: StepSkipped, at: float) -> None:
     step = execution.step(event.step)
     step.status = StepStatus.SKIPPED
-    step.skipped_because = event.reason
+    step.skipped_because = masked_text(event.reason)
     step.ended_at = at
 
 
@@ -233,11 +256,11 @@ def _view(execution: _Execution, latest: LogEntry, outline: Outline, href: str) 
         client=started.client,
         correlation_id=started.correlation_id,
         status=execution.ended.status if execution.ended else ExecutionStatus.RUNNING,
-        reason=execution.ended.reason if execution.ended else "",
+        reason=masked_text(execution.ended.reason) if execution.ended else "",
         started_at=utc(execution.started_at),
         ended_at=None if ended_at is None else utc(ended_at),
         duration_seconds=None if ended_at is None else ended_at - execution.started_at,
-        inputs=started.inputs,
+        inputs=without_keys(started.inputs),
         large_inputs=_large(started.inputs_ref, None),
         counts=dict(Counter(step.status for step in steps.values())),
         steps=steps,
@@ -278,7 +301,9 @@ def _progress(step: _Step) -> StepProgressView | None:
     said = step.progress
     if said is None or step.status is not StepStatus.RUNNING:
         return None
-    return StepProgressView(fraction=said.fraction, note=said.note, at=utc(said.at), agent_id=said.agent_id)
+    return StepProgressView(
+        fraction=said.fraction, note=masked_text(said.note), at=utc(said.at), agent_id=said.agent_id
+    )
 
 
 def _time(epoch_seconds: float | None) -> Any:

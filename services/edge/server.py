@@ -1,22 +1,17 @@
 """The HTTP server around the application, as something that starts and stops like any service."""
 
-import asyncio
 import contextlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
+from contracts.monitoring import CheckResult
+from services.runtime.correlation import in_service
+from services.runtime.http_server import HttpServer
+from services.runtime.service import Service
+
 log = structlog.get_logger(__name__)
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are the process's business: other services may run beside this one."""
-        yield
 
 
 class Server:
@@ -24,11 +19,14 @@ class Server:
 
     Stopping ends the open event streams first (``end_streams``), then waits up to ``shutdown_timeout`` seconds for the
     requests in hand.
+
+    Args:
+        service: what the application is in front of; its lifespan starts and stops it.
     """
 
     def __init__(
         self,
-        name: str,
+        service: Service,
         app: FastAPI,
         end_streams: Callable[[], None],
         *,
@@ -36,21 +34,27 @@ class Server:
         port: int,
         shutdown_timeout: float,
     ) -> None:
-        self.name = name
+        self.name = service.name
+        self.sender = service.sender
+        self.bus = service.bus
         self.app = app
-        self.host = host
-        self.port = port
-        self._end_streams = end_streams
-        # The lifespan is entered here: uvicorn turns a failure in it into an exit of the whole process.
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
-        )
-        self._uvicorn = _Uvicorn(config)
+        self._service = service
+        self._http = HttpServer(app, host=host, port=port, shutdown_timeout=shutdown_timeout, let_go=end_streams)
         self._running = contextlib.AsyncExitStack()
+
+    @property
+    def host(self) -> str:
+        return self._http.host
+
+    @property
+    def port(self) -> int:
+        return self._http.port
+
+    def before_close(self, say: Callable[[], Awaitable[None]]) -> None:
+        self._service.before_close(say)
+
+    async def checks(self) -> tuple[CheckResult, ...]:
+        return await self._service.checks()
 
     async def start(self) -> None:
         """Listen, and return once requests are answered.
@@ -59,26 +63,17 @@ class Server:
             OSError: the address cannot be had.
             BusError: the broker is there and refuses this service.
         """
+        in_service(self.name)
         async with contextlib.AsyncExitStack() as stack:
-            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-            listening = socket.create_server((self.host, self.port), family=family, backlog=2048)
-            stack.enter_context(listening)
-            self.port = listening.getsockname()[1]
+            self._http.listen()
+            stack.push_async_callback(self._http.stop)
+            # Entered here: uvicorn turns a failure in it into an exit of the whole process.
             await stack.enter_async_context(self.app.router.lifespan_context(self.app))
-            serving = asyncio.create_task(self._uvicorn.serve([listening]), name="edge-http")
-            stack.push_async_callback(self._end, serving)
-            while not self._uvicorn.started:
-                if serving.done():
-                    serving.result()
-                    raise RuntimeError("the HTTP server ended before it served; the log says why")
-                await asyncio.sleep(0.01)
+            stack.push_async_callback(self._http.stop)  # before the service behind it is
+            await self._http.start()
             self._running = stack.pop_all()
         log.info("edge serves", host=self.host, port=self.port)
 
     async def stop(self) -> None:
+        in_service(self.name)
         await self._running.aclose()
-
-    async def _end(self, serving: asyncio.Task[None]) -> None:
-        self._end_streams()
-        self._uvicorn.should_exit = True
-        await serving

@@ -10,7 +10,7 @@ from contracts.execution import ExecutionAccepted, StartExecution
 from services.edge.dependencies import Edge, execution_id_for, href_of
 from services.edge.models import Started
 from services.edge.problems import Problem
-from services.edge.reading import reading
+from services.runtime.correlation import add_to_hand
 
 REPEATED_HEADER = "Idempotency-Replayed"
 STARTED_HEADERS = {
@@ -29,7 +29,7 @@ async def check_room(edge: Edge, client: str, key: str | None) -> None:
         return
     if key is not None:
         execution_id = execution_id_for(client, key)
-        async with reading():
+        async with edge.reads.in_time():
             if execution_id in await edge.store.read_headers([execution_id]):
                 return
     raise edge.pressure.closed()
@@ -53,6 +53,7 @@ async def start(
         Problem: as the command's answer says; a key that was used with another body is 422.
     """
     execution_id = execution_id_for(client, key)
+    add_to_hand(execution_id=execution_id)
     href = href_of(request, "get_execution", execution_id=execution_id)
     command = StartExecution(
         execution_id=execution_id, workflow_id=workflow_id, definition=definition, inputs=inputs, client=client
@@ -61,6 +62,7 @@ async def start(
         accepted = await edge.commands.ask(
             command,
             ExecutionAccepted,
+            actor=client,
             to=topology.start_now(),
             correlation_id=correlation_id,
             members={"execution_id": execution_id},

@@ -14,11 +14,16 @@ from services.runtime.settings import Settings
 
 T = TypeVar("T")
 
+SHORTEST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 300.0
 
 Timeout = Annotated[
     float | None,
-    Query(gt=0, le=LONGEST_WAIT, description="Seconds to wait at most; the setting AGENT_TIMEOUT if not given."),
+    Query(
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        description="Seconds to wait at most; the setting AGENT_TIMEOUT if not given.",
+    ),
 ]
 
 

@@ -8,13 +8,16 @@ from fastapi import APIRouter, Query, Request, Response, status
 from contracts.execution import EXECUTION_ID_PATTERN
 from contracts.workflow import CreateWorkflow, DeleteWorkflow, Workflow, WorkflowCreated, WorkflowDeleted
 from services.edge import examples
+from services.edge.access.requirements import needs
+from services.edge.access.scopes import Scope
 from services.edge.bodies import read_model, read_object
 from services.edge.dependencies import Client, CorrelationId, EdgeParts, IdempotencyKey, WorkflowId, href_of
 from services.edge.models import ExecuteWorkflow, Started, WorkflowPage, WorkflowView, WorkflowWithDefinition, utc
 from services.edge.openapi import body, definition_body, ok, problems
 from services.edge.problems import Problem
-from services.edge.reading import After, Limit, reading
+from services.edge.reading import After, Limit
 from services.edge.starting import STARTED_HEADERS, check_room, start
+from services.runtime.masking import without_keys
 from services.runtime.store.base import Page
 
 router = APIRouter(prefix="/workflows", tags=["workflows"])
@@ -23,6 +26,7 @@ router = APIRouter(prefix="/workflows", tags=["workflows"])
 @router.post(
     "",
     operation_id="createWorkflow",
+    dependencies=[needs(Scope.WORKFLOWS_WRITE)],
     summary="Store a workflow definition",
     status_code=status.HTTP_201_CREATED,
     responses={
@@ -35,6 +39,7 @@ async def create_workflow(
     request: Request,
     response: Response,
     edge: EdgeParts,
+    client: Client,
     correlation_id: CorrelationId,
     workflow_id: Annotated[
         str | None,
@@ -51,6 +56,7 @@ async def create_workflow(
     created = await edge.commands.ask(
         CreateWorkflow(workflow_id=chosen, definition=definition),
         WorkflowCreated,
+        actor=client,
         correlation_id=correlation_id,
         members={"workflow_id": chosen},
         repeating=f"repeating this request with ?workflow_id={chosen} is safe",
@@ -62,6 +68,7 @@ async def create_workflow(
 @router.get(
     "",
     operation_id="listWorkflows",
+    dependencies=[needs(Scope.WORKFLOWS_READ)],
     summary="List workflow definitions",
     responses={**ok({"items": [examples.WORKFLOW], "next": examples.CURSOR}), **problems(400, 422, 503)},
 )
@@ -72,7 +79,7 @@ async def list_workflows(
     after: After = None,
 ) -> WorkflowPage:
     """Latest first."""
-    async with reading():
+    async with edge.reads.in_time():
         workflows, following = await edge.store.list_workflows(Page(limit, after), name)
     return WorkflowPage(items=[WorkflowView(**_shown(workflow)) for workflow in workflows], next=following)
 
@@ -80,30 +87,35 @@ async def list_workflows(
 @router.get(
     "/{workflow_id}",
     operation_id="getWorkflow",
+    dependencies=[needs(Scope.WORKFLOWS_READ)],
     summary="Get a workflow with its definition",
     responses={**ok({**examples.WORKFLOW, "definition": examples.DEFINITION}), **problems(404, 422, 503)},
 )
 async def get_workflow(edge: EdgeParts, workflow_id: WorkflowId) -> WorkflowWithDefinition:
-    async with reading():
+    async with edge.reads.in_time():
         workflow = await edge.store.get_workflow(workflow_id)
         definition = await edge.store.get_definition(workflow.definition_hash) if workflow else None
     if workflow is None or definition is None:
         raise Problem("not-found", f"there is no workflow {workflow_id!r}")
-    return WorkflowWithDefinition(**_shown(workflow), definition=definition)
+    return WorkflowWithDefinition(**_shown(workflow), definition=without_keys(definition))
 
 
 @router.delete(
     "/{workflow_id}",
     operation_id="deleteWorkflow",
+    dependencies=[needs(Scope.WORKFLOWS_WRITE)],
     summary="Delete a workflow definition",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(404, 422, 503),
 )
-async def delete_workflow(edge: EdgeParts, workflow_id: WorkflowId, correlation_id: CorrelationId) -> None:
+async def delete_workflow(
+    edge: EdgeParts, workflow_id: WorkflowId, client: Client, correlation_id: CorrelationId
+) -> None:
     """Executions of it that have been started go on."""
     await edge.commands.ask(
         DeleteWorkflow(workflow_id=workflow_id),
         WorkflowDeleted,
+        actor=client,
         correlation_id=correlation_id,
         members={"workflow_id": workflow_id},
         repeating="repeating this request is safe, and 404 then says that it was deleted",
@@ -113,6 +125,7 @@ async def delete_workflow(edge: EdgeParts, workflow_id: WorkflowId, correlation_
 @router.post(
     "/{workflow_id}/execute",
     operation_id="executeWorkflow",
+    dependencies=[needs(Scope.EXECUTIONS_START)],
     summary="Start an execution of a stored workflow",
     status_code=status.HTTP_202_ACCEPTED,
     responses={

@@ -16,7 +16,9 @@ from contracts.execution import Refused
 from services.orchestrator.mailbox import Item, Mailbox, Receipt
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import Delivery
+from services.runtime.correlation import without_work
 from services.runtime.pacing import Pace
+from services.runtime.repeated import Repeated
 from services.runtime.service import Refusal
 from services.runtime.store.base import Store
 
@@ -141,12 +143,15 @@ class Admission:
             self._mailbox.put(item)
 
     async def _run(self) -> None:
+        trouble = Repeated(log, "open executions not counted")
         while True:
             began = self._clock()
             try:
                 await self.count()
             except Exception as error:  # whatever it is, the next count may succeed
-                log.warning("open executions not counted", error=repr(error))
+                trouble.failed(error)
+            else:
+                trouble.worked()
             self._wanted.clear()
             self.let_in()
             rest = min(PERIOD, max(_SHORTEST, _REST * (self._clock() - began)))
@@ -180,7 +185,7 @@ class Known:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._questions.setdefault(execution_id, []).append(answer)
         if self._asking is None:
-            self._asking = asyncio.create_task(self._ask(), name="look for executions")
+            self._asking = asyncio.create_task(self._ask(), name="look for executions", context=without_work())
         return await answer
 
     async def _ask(self) -> None:

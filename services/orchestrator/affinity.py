@@ -5,17 +5,34 @@ so it asks for results there. They come together then, instead of divided over t
 stays with the replica that took its start.
 """
 
+from typing import Final
+
 from contracts.topology import shard_key
+
+HEARD_WITHIN: Final = 12  # looks; a shard that brings no result for so long may have gone to another replica
 
 
 class Affinity:
-    """The shard this replica last heard from; before it has heard from any, each execution's own by its hash."""
+    """The shards that this replica hears from. Its home is the one among them that it has heard from for longest, and
+    stays so when others bring results: they may be those of a shard on its way to a replica that has none."""
 
     def __init__(self) -> None:
-        self._home: str | None = None
+        self._heard: dict[str, int] = {}  # the look after which it last brought something, in the order they first did
+        self._looks = 0
 
     def heard_from(self, key: str) -> None:
-        self._home = key
+        self._heard[key] = self._looks
+
+    def left(self, key: str) -> None:
+        """This replica gives that shard to others."""
+        self._heard.pop(key, None)
+
+    def look(self) -> tuple[str, ...]:
+        """The shards heard from lately, home first; called again and again, it forgets the others."""
+        self._looks += 1
+        self._heard = {key: at for key, at in self._heard.items() if self._looks - at <= HEARD_WITHIN}
+        return tuple(self._heard)
 
     def reply_key(self, execution_id: str) -> str:
-        return self._home or shard_key(execution_id)
+        """Home; without one, each execution's own shard by its hash."""
+        return next(iter(self._heard), None) or shard_key(execution_id)

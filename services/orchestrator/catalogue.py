@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from contracts.agents import AgentDescriptor
+from contracts.hosts import PluginFault
 from contracts.registry import AgentFilter
 from services.runtime.definitions.lint import NamedAgents
 from services.runtime.known_types import known_types
@@ -21,14 +22,29 @@ class Catalogue:
         self._clock = clock
         self._read_at = 0.0
         self._agents: Mapping[str, AgentDescriptor] = {}
+        self._faults: tuple[PluginFault, ...] = ()
 
     async def agents(self, *, fresh: bool = False) -> Mapping[str, AgentDescriptor]:
         """Descriptors by agent type; of several hosts of a type, what the latest said."""
         now = self._clock()
         if fresh or now - self._read_at > _REREAD_AFTER:
-            self._agents = known_types(await self._store.list_hosts(), now)
+            hosts = await self._store.list_hosts()
+            self._agents = known_types(hosts, now)
+            self._faults = tuple(fault for host in hosts if host.available for fault in host.announced.faults)
             self._read_at = now
         return self._agents
+
+    def why_missing(self, agent_type: str, action: str | None = None) -> str:
+        """What is known, since the last look, of why there is no such type, or no such action of it; nothing if nothing
+        is. A type or a capability that the agent policy does not grant is left out and stands among the faults."""
+        return next(
+            (
+                fault.error
+                for fault in self._faults
+                if fault.plugin == agent_type and (action is None or repr(action) in fault.error)
+            ),
+            "",
+        )
 
     async def named(self, agent_ids: Collection[str], *, others_of: Collection[str] = ()) -> NamedAgents:
         """Those of ``agent_ids`` that are registered, and some agents of each of the types ``others_of``. Always

@@ -10,7 +10,7 @@ throughput. What it builds on is stored by then, and if telling fails, the batch
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -18,13 +18,24 @@ import structlog
 from contracts.execution import RunSteps, StepCommand, StepResult
 from contracts.history import LogEntry, StepError
 from services.orchestrator.affinity import Affinity
-from services.orchestrator.engine import Decision, UnknownExecution, advance
+from services.orchestrator.counting import Counting, Uncounted
+from services.orchestrator.engine import Decision, Forbidden, UnknownExecution, advance
+from services.orchestrator.execution_lines import log_starts_and_ends
 from services.orchestrator.mailbox import Item, Mailbox, Outcome
 from services.orchestrator.outgoing import BatchSizes, cancel_messages, ending, given_up, run_messages
 from services.orchestrator.payloads import INLINE_LIMIT, set_apart
 from services.orchestrator.progress import Progress
+from services.orchestrator.spans import ExecutionSpans, traceparent_of
 from services.orchestrator.states import Held, States
-from services.orchestrator.work import Recorded, Work, failed_attempt, header_to_write, never_started, still_open
+from services.orchestrator.work import (
+    Recorded,
+    Work,
+    failed_attempt,
+    header_to_write,
+    never_started,
+    not_its_own,
+    still_open,
+)
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import BusError, BusUnavailable, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
@@ -32,6 +43,8 @@ from services.runtime.service import Outbox
 from services.runtime.store.base import Store, StoreError, StoreUnavailable, Unstorable
 
 log = structlog.get_logger(__name__)
+
+Works = dict[str, Work]  # by execution
 
 BATCH_LIMIT = 256
 ENTRY_BYTES = 6 * 1024 * 1024  # under the 8 MB that an entry may have, with room for what is not counted
@@ -53,8 +66,11 @@ class Committer:
         *,
         sizes: BatchSizes | None = None,
         affinity: Affinity | None = None,
+        spans: ExecutionSpans | None = None,
+        counting: Counting | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        apart: Callable[[Callable[[], Works]], Awaitable[Works]] = asyncio.to_thread,
         shutdown_timeout: float = 20.0,
     ) -> None:
         self.mailbox = Mailbox()
@@ -64,8 +80,11 @@ class Committer:
         self._progress = Progress(outbox)
         self._sizes = sizes or BatchSizes()
         self._affinity = affinity or Affinity()
+        self._spans = spans
+        self._counting = counting or Uncounted()
         self._clock = clock
         self._sleep = sleep
+        self._apart = apart
         self._shutdown_timeout = shutdown_timeout
         # A state is ahead of the log while its batch is recorded, so nobody else may build on it meanwhile.
         self._recording = asyncio.Lock()
@@ -117,6 +136,7 @@ class Committer:
     async def _put_off(self, what: str, items: list[Item], error: Exception, pause: float) -> float:
         """Wait before the next attempt, which reads the states anew; returns how long to wait before the one after."""
         self._states.forget(item.execution_id for item in items)
+        self._counting.metrics.put_off()
         log.warning(what, error=str(error), items=len(items), again_in=pause)
         await self._sleep(pause)
         return min(2 * pause, _LONGEST_PAUSE)
@@ -145,6 +165,7 @@ class Committer:
         those for which the entry had no room, are applied again."""
         recorded = Recorded()
         rest, pause = batch, _FIRST_PAUSE
+        began = time.perf_counter()
         while rest:
             try:
                 async with self._recording:
@@ -156,6 +177,7 @@ class Committer:
                 self._states.forget(item.execution_id for item in rest)
                 recorded.failed = (rest, error)
                 break
+        self._counting.metrics.recorded(len(batch), time.perf_counter() - began)
         return recorded
 
     async def _record_once(self, batch: list[Item], recorded: Recorded) -> list[Item]:
@@ -172,12 +194,11 @@ class Committer:
         # The first start of an id decides what it is a start of; another body is a conflict, not another plan.
         starting = {item.execution_id: item.plan for item in reversed(batch) if item.plan is not None}
         held = await self._states.get(groups, starting)
-        works = {execution_id: self._decide(held[execution_id], groups[execution_id]) for execution_id in held}
+        works = await self._decide_all(held, groups)
         # An append would reveal a stale cache; "nothing to do" would not, so it is said of fresh state only.
-        stale = [execution_id for execution_id, work in works.items() if self._must_look_again(work)]
-        self._states.forget(stale)
-        again = await self._states.read(stale, starting)
-        works.update({execution_id: self._decide(again[execution_id], groups[execution_id]) for execution_id in again})
+        stale = [work.held for work in works.values() if self._must_look_again(work)]
+        again = await self._states.read_again(stale, starting)
+        works.update(await self._decide_all(again, groups))
         unknown = [item for execution_id, items in groups.items() if execution_id not in works for item in items]
         left = [item for execution_id, work in works.items() for item in groups[execution_id][len(work.items) :]]
         return list(works.values()), unknown, left
@@ -185,20 +206,35 @@ class Committer:
     def _must_look_again(self, work: Work) -> bool:
         return not work.events and not work.held.fresh
 
+    async def _decide_all(self, held: Mapping[str, Held], groups: Mapping[str, list[Item]]) -> Works:
+        """Nobody else touches these states meanwhile. Where expressions are evaluated, in a thread (``apart``): they
+        may take seconds, for which heartbeats and everybody else in this process would wait."""
+
+        def decide() -> Works:
+            return {execution_id: self._decide(one, groups[execution_id]) for execution_id, one in held.items()}
+
+        if any(one.state.plan.evaluates for one in held.values()):
+            return await self._apart(decide)
+        return decide()
+
     def _decide(self, held: Held, items: list[Item]) -> Work:
         """Apply the items to the state, as many as one entry has room for."""
         work = Work(held, wake_before=held.state.wake_at)
         state, now = held.state, self._clock()
         state.reply_key = self._affinity.reply_key(state.execution_id)
+        state.traced = self._spans is not None
         for item in items:
             if work.size > ENTRY_BYTES:
                 break
             work.size += min(item.size, INLINE_LIMIT)
             work.items.append(item)
             try:
-                decision = advance(state, item.message, now, position=len(work.applied))
+                position = len(work.applied)
+                decision = advance(state, item.message, now, position=position, answered_by=item.answered_by)
             except UnknownExecution:
                 work.outcomes.append((item, never_started(item)))
+            except Forbidden as error:
+                work.outcomes.append((item, not_its_own(item, str(error))))
             else:
                 self._note(work, item, decision)
         work.commands = [command for command in work.commands if still_open(command, work)]
@@ -224,7 +260,14 @@ class Committer:
             work.events += decision.events
             work.held.payload_bytes += item.size
         elif isinstance(item.message, StepResult):
-            log.info("result changed nothing", execution_id=item.execution_id, step=item.message.step)
+            work.late.append(item)
+            log.info(
+                "result changed nothing",
+                execution_id=item.execution_id,
+                correlation_id=state.correlation_id,
+                step=item.message.step,
+                attempt=item.message.attempt,
+            )
         if item.answer is not None or decision.conflict:
             told = Outcome(item.execution_id, state.workflow_id, state.status, changed, decision.conflict)
             work.outcomes.append((item, told))
@@ -238,8 +281,9 @@ class Committer:
         payloads = {key: value for work in works for key, value in work.payloads.items()}
         if payloads:
             await self._store.put_payloads(payloads)
-        stored = await self._store.append(entries) if entries else set()
-        landed, lost = [], []
+        stored = await self._store_entries(entries) if entries else set()
+        landed: list[Work] = []
+        lost: list[Work] = []
         for work in works:
             if work.entry is None:
                 landed.append(work)
@@ -249,10 +293,21 @@ class Committer:
             else:
                 lost.append(work)
         self._drop(lost)
+        log_starts_and_ends(landed)
+        self._counting.landed(landed)
         for work in landed:
             self._states.keep(work.held)
             self._note_what_follows(work)
+            if self._spans is not None and work.entry is not None:
+                self._spans.record(work.held.state, work.held.trace, work.entry)
         return landed, lost
+
+    async def _store_entries(self, entries: list[LogEntry]) -> set[str]:
+        try:
+            return await self._store.append(entries)
+        except Exception:
+            self._counting.doubtful(entries)
+            raise
 
     def _note_what_follows(self, work: Work) -> None:
         """While the state is that of the log: the next batch builds on it before this one is told."""
@@ -262,23 +317,27 @@ class Committer:
             # If it is not written after all, the state is forgotten with it.
             work.held.header = (work.header.status, work.header.wake_at)
         if work.ended:
-            work.ending = Outgoing(ending(state), correlation_id=state.correlation_id)
+            traceparent = traceparent_of(state)
+            work.ending = Outgoing(ending(state), correlation_id=state.correlation_id, traceparent=traceparent)
             work.given_up = given_up(state)
 
     def _drop(self, lost: list[Work]) -> None:
         """Another replica was first (or the answer was lost): what was folded here never happened."""
         self._states.forget(work.held.state.execution_id for work in lost)
+        self._counting.doubtful(work.entry for work in lost if work.entry is not None)
 
     # ---- (2) tell: headers and messages, side by side
 
     async def _finish(self, recorded: Recorded) -> None:
         """Tell what was recorded, then ack it, however often it takes."""
         pause = _FIRST_PAUSE
+        began = time.perf_counter()
         while recorded.items:
             try:
                 await self._tell(recorded.works)
                 self._progress.put(recorded.works)
                 await self._acknowledge(recorded.works, recorded.unknown)
+                self._counting.metrics.told(time.perf_counter() - began)
                 break
             except (StoreUnavailable, BusUnavailable) as error:
                 items = recorded.items
@@ -313,7 +372,8 @@ class Committer:
     async def _publish(self, works: list[Work]) -> None:
         commands = {command.command.id: command for work in works for command in work.commands}
         runs = [
-            Outgoing(run, correlation_id=_shared(run.commands)) for run in run_messages(commands.values(), self._sizes)
+            Outgoing(run, correlation_id=_shared(run.commands), traceparent=_only(run.commands))
+            for run in run_messages(commands.values(), self._sizes)
         ]
         endings: list[Outgoing[Any]] = [work.ending for work in works if work.ending is not None]
         endings += map(Outgoing, cancel_messages(work.given_up for work in works if work.given_up))
@@ -339,12 +399,22 @@ class Committer:
 
     async def _acknowledge(self, works: list[Work], unknown: list[Item]) -> None:
         strangers = [(item, never_started(item)) for item in unknown]
+        correlations = {work.held.state.execution_id: work.held.state.correlation_id for work in works}
         await self._outbox.send(item.answer(outcome) for item, outcome in strangers if item.answer is not None)
         for item, outcome in (*(pair for work in works for pair in work.outcomes), *strangers):
             if item.answer is None and outcome.unknown:
                 item.receipt.refuse("unknown-execution", f"no execution {item.execution_id!r} has been started")
             elif item.answer is None and outcome.conflict:
                 item.receipt.refuse("refused", f"execution {item.execution_id!r} was started with another body")
+            elif outcome.forbidden:
+                log.warning(
+                    "message refused",
+                    reason="forbidden-sender",
+                    execution_id=item.execution_id,
+                    correlation_id=correlations.get(item.execution_id, ""),
+                    detail=outcome.forbidden,
+                )
+                item.receipt.refuse("forbidden-sender", outcome.forbidden)
         await _settle([*(item for work in works for item in work.items), *unknown])
 
 
@@ -363,3 +433,8 @@ def _shared(commands: Iterable[StepCommand]) -> str:
     """The correlation id of a batch: that of its commands where they have the same one."""
     ids = {command.correlation_id for command in commands}
     return ids.pop() if len(ids) == 1 else ""
+
+
+def _only(commands: Sequence[StepCommand]) -> str:
+    """The span that a message of one command is sent under; several each have their own."""
+    return commands[0].traceparent if len(commands) == 1 else ""

@@ -1,6 +1,7 @@
 """Definitions: checked, planned, stored once by their content hash."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,8 +18,12 @@ from services.runtime.service import Refusal
 from services.runtime.store.base import Store
 
 PLANNED_STEPS = 200_000  # how many steps' plans are kept
-SMALL = 100  # steps: a larger definition is checked and planned in a thread, so that others need not wait
-_AGENT_FAULTS = frozenset({"unknown_agent_type", "unknown_action", "unknown_agent"})
+# A larger definition is checked and planned in a thread, so that others need not wait.
+SMALL = 100  # steps
+SMALL_VALUES = 3_000
+_MISSING = frozenset({"unknown_agent_type", "unknown_action"})
+_AGENT_FAULTS = _MISSING | {"unknown_agent"}
+_STEP_PATH = re.compile(r"steps\[(\d+)\]")
 
 
 class MissingDefinition(LookupError):
@@ -81,20 +86,30 @@ class Definitions:
         if any(fault.code in _AGENT_FAULTS for fault in faults):
             # An agent may have announced itself since the catalogue was read.
             definition, faults = await self._lint(raw, fresh=True)
-        return None if definition is None else _without_default_agents(definition), faults
+        return None if definition is None else _without_default_agents(definition), self._explained(faults, raw)
+
+    def _explained(self, faults: list[Fault], raw: Mapping[str, Any]) -> list[Fault]:
+        """The faults, where a type or an action is missing with the reason, if hosts or the registry say one."""
+        return [self._with_reason(fault, raw) if fault.code in _MISSING else fault for fault in faults]
+
+    def _with_reason(self, fault: Fault, raw: Mapping[str, Any]) -> Fault:
+        found = _STEP_PATH.match(fault.path)
+        if found is None:
+            return fault
+        step = raw["steps"][int(found[1])]
+        action = step["action"] if fault.code == "unknown_action" else None
+        why = self._catalogue.why_missing(step["agent_type"], action)
+        return fault.model_copy(update={"message": f"{fault.message}. {why}"}) if why else fault
 
     async def _lint(self, raw: Mapping[str, Any], *, fresh: bool) -> tuple[WorkflowDefinition | None, list[Fault]]:
         agents = await self._catalogue.agents(fresh=fresh)
         wanted = _named_in(raw)
         others_of = {agent_type for _, agent_type in wanted if agent_type in agents} if fresh else ()
         named = await self._catalogue.named({agent_id for agent_id, _ in wanted}, others_of=others_of)
-        steps = raw.get("steps")
-        if isinstance(steps, list) and len(steps) > SMALL:
-            return await asyncio.to_thread(lint, raw, agents, named)
-        return lint(raw, agents, named)
+        return await asyncio.to_thread(lint, raw, agents, named) if _is_large(raw) else lint(raw, agents, named)
 
     async def _planned(self, definition: WorkflowDefinition) -> Plan:
-        if len(definition.steps) > SMALL:
+        if len(definition.steps) > SMALL or _is_large(definition.model_dump()):
             plan = await asyncio.to_thread(execution_plan, definition, self._limits)
         else:
             plan = execution_plan(definition, self._limits)
@@ -104,6 +119,25 @@ class Definitions:
             self._declared.add(agent_type)
         self._plans[plan.definition_hash] = plan
         return plan
+
+
+def _is_large(raw: Mapping[str, Any]) -> bool:
+    """Whether it holds more than is looked at in a few milliseconds."""
+    left = SMALL_VALUES
+    level: list[Any] = [raw]
+    while level and left > 0:
+        left -= len(level)
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                below.extend(value.values())
+            elif isinstance(value, list | tuple):
+                below.extend(value)
+            elif isinstance(value, str):
+                # Each expression in a text takes as long as many values.
+                left -= len(value) // 100 + 20 * value.count("${")
+        level = below
+    return left <= 0
 
 
 def _named_in(raw: Mapping[str, Any]) -> set[tuple[str, str]]:

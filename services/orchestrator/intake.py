@@ -19,15 +19,20 @@ from contracts.execution import (
 from contracts.workflow import Fault, content_hash
 from services.orchestrator.admission import Admission, Known, StartReceipt
 from services.orchestrator.affinity import Affinity
+from services.orchestrator.counting import Uncounted
 from services.orchestrator.definitions import Definitions
 from services.orchestrator.engine import Cancel, Plan, Start
 from services.orchestrator.mailbox import Item, Mailbox, Outcome, Receipt
 from services.orchestrator.outgoing import BatchSizes
 from services.orchestrator.payloads import INLINE_LIMIT, reference
+from services.orchestrator.spans import started_under
 from services.orchestrator.workflows import Workflows
 from services.runtime.definitions.json_values import JsonCopy
 from services.runtime.envelope_codec import Outgoing
+from services.runtime.security.principal import SenderKind
 from services.runtime.service import Received, Refusal
+from services.runtime.telemetry.tracing import Tracing
+from services.runtime.telemetry.workflow_metrics import WorkflowMetrics
 
 
 class Intake:
@@ -42,6 +47,8 @@ class Intake:
         admission: Admission,
         known: Known,
         affinity: Affinity,
+        tracing: Tracing | None = None,
+        metrics: WorkflowMetrics | None = None,
     ) -> None:
         self._mailbox = mailbox
         self._definitions = definitions
@@ -50,10 +57,23 @@ class Intake:
         self._admission = admission
         self._known = known
         self._affinity = affinity
+        self._tracing = tracing
+        self._metrics = metrics or Uncounted().metrics
 
     async def start(self, received: Received[StartExecution]) -> None:
         """A start: let in if there is room or its execution exists, else refused, or held if nobody waits for the
-        answer."""
+        answer.
+
+        Raises:
+            Refusal: there is no room, or something is wrong with it.
+        """
+        try:
+            await self._take_start(received)
+        except Refusal as refusal:
+            self._metrics.start_refused(refusal.refused.code)
+            raise
+
+    async def _take_start(self, received: Received[StartExecution]) -> None:
         now = received.wants_reply
         room = self._admission.has_room(now=now)
         if not room and await self._known(received.message.execution_id):
@@ -90,6 +110,7 @@ class Intake:
             inputs_ref=_reference(received, message.execution_id, message.inputs),
             client=message.client,
             correlation_id=received.correlation_id,
+            traceparent=started_under(self._tracing, message.execution_id, received.traceparent),
         )
         return Item(
             message.execution_id,
@@ -102,9 +123,11 @@ class Intake:
 
     async def cancel(self, received: Received[CancelExecution]) -> None:
         message = received.message
+        signer = received.delivery.signer
+        client = signer.name if signer is not None and signer.kind is SenderKind.CLIENT else None
         item = Item(
             message.execution_id,
-            Cancel(message.reason),
+            Cancel(message.reason, client),
             Receipt(received.delivery, 1),
             answer=_cancelled(received) if received.wants_reply else None,
         )
@@ -113,7 +136,8 @@ class Intake:
     async def results(self, received: Received[StepResults]) -> None:
         """Results of one shard. Their measured durations say how many commands travel together from now on."""
         message = received.message
-        self._affinity.heard_from(message.reply_key)
+        # Not from the shard that the message names: whose host lies would have all results sent to where nobody is.
+        self._affinity.heard_from(received.delivery.routing_key)
         receipt = Receipt(received.delivery, len(message.results))
         share = len(received.delivery.body) // max(1, len(message.results))
         for result in message.results:
@@ -122,7 +146,14 @@ class Intake:
                     message.agent_type, message.action, max(0.0, result.finished_at - result.started_at)
                 )
         items = [
-            Item(result.execution_id, _with_reference(received, result), receipt, size=share, place=place)
+            Item(
+                result.execution_id,
+                _with_reference(received, result),
+                receipt,
+                size=share,
+                place=place,
+                answered_by=message.agent_type,
+            )
             for place, result in enumerate(message.results)
         ]
         if items:
@@ -132,16 +163,21 @@ class Intake:
 
     async def progress(self, received: Received[StepsProgressed]) -> None:
         """How far the steps of one shard are."""
-        await self._take_over(received, received.message.reports)
+        await self._take_over(received, received.message.reports, answered_by=received.message.agent_type)
 
     async def wake(self, received: Received[WakeExecutions]) -> None:
         await self._take_over(received, received.message.wake_ups)
 
-    async def _take_over(self, received: Received[Any], messages: Sequence[StepProgress | WakeUp]) -> None:
+    async def _take_over(
+        self, received: Received[Any], messages: Sequence[StepProgress | WakeUp], answered_by: str | None = None
+    ) -> None:
         receipt = Receipt(received.delivery, len(messages))
         if messages:
             self._mailbox.put(
-                *(Item(message.execution_id, message, receipt, place=place) for place, message in enumerate(messages))
+                *(
+                    Item(message.execution_id, message, receipt, place=place, answered_by=answered_by)
+                    for place, message in enumerate(messages)
+                )
             )
         else:
             await received.delivery.ack()
@@ -177,7 +213,8 @@ def _accepted(received: Received[StartExecution]) -> Any:
 
 def _cancelled(received: Received[CancelExecution]) -> Any:
     def answer(outcome: Outcome) -> Outgoing[Any]:
-        if outcome.unknown or outcome.status is None:
+        # Who may not cancel it is not told that it exists.
+        if outcome.unknown or outcome.forbidden or outcome.status is None:
             message = f"no execution {outcome.execution_id!r} has been started"
             return received.reply(Refused(code="not_found", subject=outcome.execution_id, message=message))
         return received.reply(CancelAccepted(execution_id=outcome.execution_id, status=outcome.status))

@@ -50,7 +50,7 @@ class Receipt:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of an item, for whoever asked."""
+    """What became of an item, for whoever asked; ``forbidden`` says why it was not for its sender to say."""
 
     execution_id: str
     workflow_id: str | None
@@ -58,6 +58,7 @@ class Outcome:
     changed: bool
     conflict: bool = False
     unknown: bool = False
+    forbidden: str = ""
 
 
 Answer = Callable[[Outcome], Outgoing[Any]]
@@ -66,7 +67,9 @@ Answer = Callable[[Outcome], Outgoing[Any]]
 @dataclass(slots=True)
 class Item:
     """One engine message for one execution. ``plan`` comes with a start; ``answer`` where a reply was asked for;
-    ``size`` is roughly the bytes it adds to an entry, ``place`` the item's position in its delivery."""
+    ``size`` is roughly the bytes it adds to an entry, ``place`` the item's position in its delivery; ``answered_by`` is
+    the agent type that a result or a report came from, None for one of the orchestrator's own; ``counted`` says that
+    the metrics know of it, however often it is applied again."""
 
     execution_id: str
     message: EngineMessage
@@ -75,6 +78,8 @@ class Item:
     answer: Answer | None = None
     size: int = 200
     place: int = 0
+    answered_by: str | None = None
+    counted: bool = False
 
 
 class Mailbox:

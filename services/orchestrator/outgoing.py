@@ -93,6 +93,8 @@ def ending(state: ExecutionState) -> ExecutionEndedEvent:
             for step_id, step in steps.items()
             if step.status is StepStatus.FAILED and step.error is not None
         },
+        started_at=state.started_at,
+        ended_at=state.ended_at,
     )
 
 

@@ -1,6 +1,6 @@
 """The states of executions: cached, bounded by bytes, and folded from the log when they are not."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
@@ -10,6 +10,7 @@ from contracts.history import ExecutionStarted, ExecutionStatus, LogEntry
 from services.orchestrator.definitions import Definitions
 from services.orchestrator.engine import ExecutionState, Plan, fold_entry
 from services.orchestrator.payloads import put_back, references
+from services.orchestrator.spans import Trace, follow
 from services.runtime.store.base import Store
 
 CACHE_BYTES = 256 * 1024 * 1024
@@ -21,7 +22,8 @@ class Held:
     """A state with what this replica knows beside the log.
 
     ``fresh`` says it was read for the batch in hand; ``confirmed`` are the entries that this replica appended itself
-    and saw published; ``header`` is the status and ``wake_at`` that the stored header is known to say.
+    and saw published; ``header`` is the status and ``wake_at`` that the stored header is known to say; ``trace`` is
+    for its spans, and kept up where this replica traces.
     """
 
     state: ExecutionState
@@ -29,17 +31,30 @@ class Held:
     confirmed: set[int] = field(default_factory=set)
     header: tuple[ExecutionStatus | None, float | None] | None = None
     payload_bytes: int = 0
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def size(self) -> int:
         return self.payload_bytes + _BYTES_PER_STEP * len(self.state.plan.steps)
 
 
+OnRead = Callable[[ExecutionState, Sequence[LogEntry]], None]
+"""Told of every state that is read from its log, with the entries that it was folded from."""
+
+
 class States:
     """Gives the committer the states it asks for."""
 
-    def __init__(self, store: Store, definitions: Definitions, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        store: Store,
+        definitions: Definitions,
+        cache_bytes: int = CACHE_BYTES,
+        *,
+        on_read: OnRead = lambda state, entries: None,
+    ) -> None:
         self._store = store
+        self._on_read = on_read
         self._definitions = definitions
         self._cache: LRUCache[str, Held] = LRUCache(cache_bytes, getsizeof=lambda held: held.size)
         self._doubtful: set[str] = set()
@@ -75,6 +90,17 @@ class States:
             plan = await self._plan(entries) if entries else starting.get(execution_id)
             if plan is not None:
                 found[execution_id] = _folded(execution_id, plan, entries)
+                self._on_read(found[execution_id].state, entries)
+        return found
+
+    async def read_again(self, stale: Sequence[Held], starting: Mapping[str, Plan]) -> dict[str, Held]:
+        """States as the log has them now, instead of those that may be behind it. What this replica saw published
+        stays so: a wake-up that came twice, or a result that is delivered again, sends nothing again."""
+        self.forget(held.state.execution_id for held in stale)
+        found = await self.read([held.state.execution_id for held in stale], starting)
+        for held in stale:
+            if (again := found.get(held.state.execution_id)) is not None:
+                again.confirmed = held.confirmed
         return found
 
     def keep(self, held: Held) -> None:
@@ -101,5 +127,6 @@ def _folded(execution_id: str, plan: Plan, entries: list[LogEntry]) -> Held:
     held = Held(ExecutionState(execution_id, plan), fresh=True)
     for entry in entries:
         fold_entry(held.state, entry)
+        follow(held.trace.attempts, entry)
         held.payload_bytes += sum(len(to_json(event)) for event in entry.events)
     return held

@@ -1,4 +1,7 @@
-"""Timers: headers that are due, published as messages to their executions' shards. Firing twice changes nothing."""
+"""Timers: headers that are due, published as messages to their executions' shards. Firing twice changes nothing.
+
+A header from a backup is due at once, and its execution's running steps are sent again: no broker holds them any more.
+"""
 
 import asyncio
 import time
@@ -12,6 +15,7 @@ from contracts.execution import WakeExecutions, WakeUp
 from contracts.topology import shard_key
 from services.runtime.background import in_background, stopped
 from services.runtime.envelope_codec import Outgoing
+from services.runtime.repeated import Repeated
 from services.runtime.service import Outbox
 from services.runtime.store.base import Page, Store
 
@@ -44,7 +48,7 @@ class Timers:
         # Those that were fired and are still due come first in the list, and must not hide the others.
         due = await self._store.due_headers(self._clock(), _AT_ONCE + len(self._fired))
         wake_ups = [
-            WakeUp(execution_id=header.execution_id, due=header.wake_at)
+            WakeUp(execution_id=header.execution_id, due=header.wake_at, restart=header.restored)
             for header in due
             if header.wake_at is not None and (header.execution_id, header.wake_at) not in self._fired
         ]
@@ -54,11 +58,14 @@ class Timers:
         return len(wake_ups)
 
     async def _run(self) -> None:
+        trouble = Repeated(log, "timers could not fire")
         while True:
             try:
                 await self.fire()
             except Exception as error:  # whatever it is, the next look may find others that are due
-                log.warning("timers could not fire", error=repr(error))
+                trouble.failed(error)
+            else:
+                trouble.worked()
             await asyncio.sleep(_PERIOD)
 
 
@@ -81,19 +88,22 @@ class Recovery:
     async def _run(self) -> None:
         started_at = self._clock()
         cursor: str | None = None
+        trouble = Repeated(log, "recovery waits")
         while True:
             try:
                 headers, following = await self._store.open_headers(Page(_AT_ONCE, cursor))
                 wake_ups = [
                     WakeUp(execution_id=header.execution_id, due=started_at, restart=True)
                     for header in headers
-                    if header.started_at < started_at
+                    # What was restored is due, and the timers have its steps sent again.
+                    if header.started_at < started_at and not header.restored
                 ]
                 await self._outbox.send(Outgoing(message) for message in wake_messages(wake_ups))
             except Exception as error:
-                log.warning("recovery waits", error=repr(error))
+                trouble.failed(error)
                 await asyncio.sleep(_PERIOD)
                 continue
+            trouble.worked()
             if wake_ups:
                 log.info("unfinished executions taken up again", executions=len(wake_ups))
             if following is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from contracts.execution import ExecutionEndedEvent, StepCommand, StepResult
+from contracts.execution import ExecutionEndedEvent, StepCommand
 from contracts.history import Event, Header, LogEntry, StepError, StepStatus
 from services.orchestrator.engine import Command
 from services.orchestrator.mailbox import Item, Outcome
@@ -15,8 +15,8 @@ from services.runtime.envelope_codec import Outgoing
 @dataclass(slots=True)
 class Work:
     """One execution's part of a batch. In ``entry`` large values are references; they themselves are ``payloads``.
-    ``outcomes`` are of those items whose sender is told; ``given_up`` are the commands, by agent type, that a cancelled
-    execution leaves with agents."""
+    ``outcomes`` are of those items whose sender is told; ``late`` are results that changed nothing; ``given_up`` are
+    the commands, by agent type, that a cancelled execution leaves with agents."""
 
     held: Held
     items: list[Item] = field(default_factory=list)
@@ -26,6 +26,7 @@ class Work:
     ended: bool = False
     woken: bool = False
     outcomes: list[tuple[Item, Outcome]] = field(default_factory=list)
+    late: list[Item] = field(default_factory=list)
     entry: LogEntry | None = None
     payloads: dict[str, Any] = field(default_factory=dict)
     size: int = 0
@@ -65,16 +66,12 @@ def never_started(item: Item) -> Outcome:
     return Outcome(item.execution_id, None, None, False, unknown=True)
 
 
+def not_its_own(item: Item, detail: str) -> Outcome:
+    return Outcome(item.execution_id, None, None, False, forbidden=detail)
+
+
 def failed_attempt(command: StepCommand, error: StepError) -> Item:
-    result = StepResult(
-        result_id=f"unroutable/{command.id}",
-        execution_id=command.execution_id,
-        step=command.step,
-        attempt=command.attempt,
-        ok=False,
-        error=error,
-    )
-    return Item(command.execution_id, result)
+    return Item(command.execution_id, command.failed(f"unroutable/{command.id}", error))
 
 
 def still_open(command: Command, work: Work) -> bool:

@@ -15,15 +15,16 @@ from services.runtime.hosting.host import hosting_service
 from services.runtime.hosting.hosted import HostedType
 from services.runtime.service import Service
 from services.runtime.settings import Settings
+from services.runtime.telemetry.telemetry import Telemetry
 
 NAME = "plugin_agent"
 
 
-def build(settings: Settings, bus: Bus) -> Service:
+def build(settings: Settings, bus: Bus, *, telemetry: Telemetry | None = None) -> Service:
     folder = [] if settings.plugin_folder is None else folder_plugins(settings.plugin_folder)
     loaded = load_plugins([*installed_plugins(), *folder])
     hosted = [HostedType(agent_class) for agent_class in loaded.classes.values()]
-    return hosting_service(NAME, hosted, settings, bus, loaded.faults, apart=True)
+    return hosting_service(NAME, hosted, settings, bus, loaded.faults, apart=True, telemetry=telemetry)
 
 
 def app() -> FastStream:

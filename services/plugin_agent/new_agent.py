@@ -22,7 +22,7 @@ wrote $folder: $files
   run its test     python -m pytest $folder
   run the agent    PLUGIN_FOLDER=$folder/src python scripts/start_dev.py
                    (or install it beside Conclave, and start the plugin agent: python -m pip install -e $folder)
-  see it           curl http://127.0.0.1:$port/api/v1/agents/types
+  see it           curl -H "X-API-Key: $$(cat .conclave/secrets/admin-key)" http://127.0.0.1:$port/api/v1/agents/types
   make it yours    $folder/src/$name/agent.py, and docs/agent_development_guide.md
 """
 

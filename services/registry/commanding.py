@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
+import structlog
+
 from contracts import topology
 from contracts.agents import AgentRecord
 from contracts.execution import Refused
@@ -17,6 +19,8 @@ from services.runtime.bus.base import Bus
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.known_types import known_types
 from services.runtime.service import Received, Refusal
+
+log = structlog.get_logger(__name__)
 
 Answers = Iterable[Outgoing[Any]]
 
@@ -49,6 +53,8 @@ class Commanding:
                 if verdict == "exists":
                     return _answer(received, AgentCreated(agent=record, repeated=not received.delivery.redeliveries))
                 taken = waiting.enter_context(self._ledger.creators.expecting(agent_id))
+                if not existed:
+                    log.info("agent created", agent_id=agent_id, agent_type=record.agent_type)
                 hosts = await self._ledger.store.list_hosts()
                 await self._ledger.tell(to_run(record, presence.available(hosts, record.agent_type)))
             if not received.wants_reply:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from contracts.registry import AgentMail, AgentsFound, BroadcastMail, BroadcastS
 from services.registry.ledger import Ledger
 from services.runtime.bus.base import UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
+from services.runtime.security.senders import may_send_to
 from services.runtime.service import Outbox, Received
 from services.runtime.store.base import Page
 
@@ -35,13 +37,16 @@ class Finding:
         return [received.reply(AgentsFound(agents=tuple(agents), complete=after is None))]
 
     async def broadcast(self, received: Received[BroadcastMail]) -> Iterable[Outgoing[Any]]:
-        """A copy to each agent that matches, is not the sender, and is not being stopped."""
-        message = received.message
+        """A copy to each agent that matches, is not the sender, and is not being stopped; from an agent, to those that
+        it may message."""
+        message, signer = received.message, received.delivery.signer
         broadcast_id = _broadcast_id(received.envelope.id)
         meant = [
             agent.agent_id
             for agent in await self._ledger.agents(message.filter)
-            if agent.agent_id != message.sender_id and agent.status not in _LEAVING
+            if agent.agent_id != message.sender_id
+            and agent.status not in _LEAVING
+            and (signer is None or may_send_to(signer, agent.agent_id, agent.agent_type))
         ]
         reached: list[str] = []
         for begin in range(0, len(meant), _AT_ONCE):
@@ -58,16 +63,10 @@ class Finding:
         mail = AgentMail(
             agent_id=agent_id, body=message.body, message_type=message.message_type, sender_id=message.sender_id
         )
-        outgoing = Outgoing(
-            mail,
-            correlation_id=received.correlation_id,
-            causation_id=received.envelope.id,
-            message_id=f"{broadcast_id}/{agent_id}",
-        )
         try:
-            await self._outbox.send([outgoing])
+            await self._outbox.send([replace(received.follow(mail), message_id=f"{broadcast_id}/{agent_id}")])
         except UnroutableMessage as error:
-            log.warning("copy of a broadcast reached no queue", agent=agent_id, error=str(error))
+            log.warning("copy of a broadcast reached no queue", agent_id=agent_id, error=str(error))
             return False
         return True
 

@@ -1,11 +1,13 @@
 """What a registry knows at its start over a bus that lives in its own process."""
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
 from services.registry.ledger import Ledger
 from services.runtime.background import in_background, stopped
+from services.runtime.repeated import Repeated
 from services.runtime.store.base import StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -29,13 +31,15 @@ class FreshStart:
         await stopped(self._task)
 
     async def _run(self, started_at: float) -> None:
+        trouble = Repeated(log, "hosts of earlier processes cannot be marked now")
         while True:
             try:
                 await self._mark(started_at)
             except StoreUnavailable as error:
-                log.warning("hosts of earlier processes cannot be marked now", error=str(error))
+                trouble.failed(error)
                 await asyncio.sleep(_PERIOD)
             else:
+                trouble.worked()
                 return
 
     async def _mark(self, started_at: float) -> None:
@@ -43,4 +47,4 @@ class FreshStart:
             store = self._ledger.store
             for host in await store.list_hosts():
                 if host.available and host.seen_at < started_at:
-                    await store.mark_host(host.announced.host_id, host.seen_at, available=False)
+                    await store.put_host(replace(host, available=False, stopped=True))

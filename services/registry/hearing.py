@@ -10,10 +10,14 @@ from contracts.hosts import AgentReleased, AgentTaken, HostAnnounced, HostAssign
 from services.registry import presence, records
 from services.registry.assigning import assignment, to_stop
 from services.registry.creating import could_not_start
+from services.registry.granting import granted, granted_record, granted_taken
 from services.registry.ledger import Ledger
 from services.registry.removing import Removing
 from services.runtime.bus.base import BusError
 from services.runtime.envelope_codec import Outgoing
+from services.runtime.repeated import Repeated
+from services.runtime.security.policy import AgentPolicy
+from services.runtime.security.senders import ForbiddenSender
 from services.runtime.service import Received
 from services.runtime.store.base import Host, StoreUnavailable
 
@@ -24,28 +28,43 @@ Answers = Iterable[Outgoing[Any]]
 
 class Hearing:
     """Level-triggered: each word of a host is held against the records, and the host is told where they differ. So a
-    word that is lost, late or repeated does no harm."""
+    word that is lost, late or repeated does no harm.
 
-    def __init__(self, ledger: Ledger, removing: Removing) -> None:
+    What a host says that it can do is held against ``policy``, too, and what is not granted is left out.
+    """
+
+    def __init__(self, ledger: Ledger, removing: Removing, policy: AgentPolicy) -> None:
         self._ledger = ledger
         self._removing = removing
+        self._policy = policy
+        self._asked: set[str] = set()  # hosts that have announced themselves to this process, or were asked to
+        self._logged: set[str] = set()
+        self._trouble = Repeated(log, "heartbeat passed over")
 
     async def announced(self, received: Received[HostAnnounced]) -> Answers:
         """Write a host down, with the default agents of its types, and give it the instances that there are."""
-        message = received.message
+        message, left_out = granted(received.message, self._policy)
         ledger = self._ledger
+        self._asked.add(message.host_id)
         async with ledger.turn:
             host = Host(message, ledger.clock())
             await ledger.store.put_host(host)
+            await self._drop_replaced()
             agent_types = presence.types_of(host)
             ledger.offers(message.host_id, agent_types)
             for descriptor in message.descriptors:
                 await self._default_agent(descriptor, message.host_id)
             found = await ledger.of_types(agent_types)
+            for record in found:
+                await ledger.change(record, granted_record(record, self._policy))
             told = assignment(message.host_id, agent_types, found, ledger.said_by(message.host_id))
             await ledger.tell([told] if told else [])
-        for fault in message.faults:
-            log.warning("host reports a plugin that cannot be loaded", host=message.host_id, plugin=fault.plugin)
+        for fault in received.message.faults:
+            log.warning("host reports a plugin that cannot be loaded", host_id=message.host_id, plugin=fault.plugin)
+        for fault in left_out:
+            if fault.error not in self._logged:
+                self._logged.add(fault.error)
+                log.error("not granted", host_id=message.host_id, agent_type=fault.plugin, detail=fault.error)
         return []
 
     async def heartbeat(self, received: Received[HostHeartbeat]) -> Answers:
@@ -54,8 +73,10 @@ class Hearing:
             await self._beat(received.message)
         except (BusError, StoreUnavailable) as error:
             # Given back, it would come at a bad time again and again; the next one says the same.
-            log.warning("heartbeat passed over", host=received.message.host_id, error=str(error))
+            self._trouble.failed(error, host_id=received.message.host_id)
             self._ledger.listening_since = self._ledger.clock()
+        else:
+            self._trouble.worked()
         return []
 
     async def _beat(self, message: HostHeartbeat) -> None:
@@ -64,6 +85,10 @@ class Hearing:
             if not await ledger.store.mark_host(host_id, ledger.clock(), available=True):
                 await ledger.tell([HostAssignment(host_id=host_id, announce=True)])
                 return
+            if host_id not in self._asked:
+                # What it said to an earlier registry was held against the policy of that one.
+                self._asked.add(host_id)
+                await ledger.tell([HostAssignment(host_id=host_id, announce=True)])
             agent_types = await ledger.types_of(host_id)
             has = ledger.hears(host_id, message.agents)
             found = await ledger.of_types(agent_types)
@@ -77,6 +102,7 @@ class Hearing:
     async def stopped(self, received: Received[HostStopped]) -> Answers:
         """A host that ended in good order is gone at once; what only it offered stays known."""
         ledger, host_id = self._ledger, received.message.host_id
+        self._asked.discard(host_id)
         async with ledger.turn:
             hosts = await ledger.store.list_hosts()
             host = next((one for one in hosts if one.announced.host_id == host_id), None)
@@ -86,7 +112,7 @@ class Hearing:
             if presence.is_replaced(host, hosts):
                 await ledger.store.delete_host(host_id)
             else:
-                await ledger.store.mark_host(host_id, ledger.clock(), available=False)
+                await ledger.store.put_host(Host(host.announced, ledger.clock(), available=False, stopped=True))
             live = set(presence.available(hosts)) - {host_id}
             changed = []
             for record in await ledger.of_types(presence.types_of(host)):
@@ -96,7 +122,11 @@ class Hearing:
         return []
 
     async def taken(self, received: Received[AgentTaken]) -> Answers:
-        """A host runs an agent, or cannot: then whoever waits for it is refused, and it is gone."""
+        """A host runs an agent, or cannot: then whoever waits for it is refused, and it is gone.
+
+        Raises:
+            ForbiddenSender: the host has no agents of that one's type.
+        """
         message = received.message
         ledger, agent_id = self._ledger, message.agent_id
         async with ledger.turn:
@@ -104,6 +134,14 @@ class Hearing:
             if record is None:
                 await ledger.tell(to_stop(agent_id, [message.host_id]) if message.ok else [])
                 return []
+            agent_types = await ledger.types_of(message.host_id)
+            if not agent_types:
+                log.warning("word of a host that is not known", host_id=message.host_id, agent_id=agent_id)
+                return []  # it is asked to announce itself, and then says it again
+            if record.agent_type not in agent_types:
+                what = f"{message.host_id} has no agents of type {record.agent_type!r}, which {agent_id!r} is of"
+                raise ForbiddenSender(what)
+            message = granted_taken(message, record.agent_type, self._policy)
             status = AgentStatus.IDLE if message.ok else AgentStatus.ERROR
             state = AgentState(agent_id=agent_id, status=status, error=_reason(message))
             ledger.said_by(message.host_id)[agent_id] = state
@@ -116,7 +154,9 @@ class Hearing:
                 hosts = await ledger.store.list_hosts()
                 await ledger.tell(to_stop(agent_id, presence.available(hosts, record.agent_type)))
         if not message.ok:
-            log.warning("host could not start an agent", host=message.host_id, agent=agent_id, error=_reason(message))
+            log.warning(
+                "host could not start an agent", host_id=message.host_id, agent_id=agent_id, error=_reason(message)
+            )
         refusal = None if wanted else could_not_start(record, message.error, message.faults)
         if records.is_finished(after):
             await self._removing.finish(agent_id, refusal)
@@ -139,6 +179,13 @@ class Hearing:
         await self._finish([after])
         return []
 
+    async def _drop_replaced(self) -> None:
+        """Hosts that ended in good order were kept for their types alone."""
+        hosts = await self._ledger.store.list_hosts()
+        for host_id in presence.replaced(hosts):
+            await self._ledger.store.delete_host(host_id)
+            self._ledger.forget(host_id)
+
     async def _default_agent(self, descriptor: AgentDescriptor, host_id: str) -> None:
         store, agent_type = self._ledger.store, descriptor.agent_type
         state = AgentState(agent_id=agent_type, status=AgentStatus.IDLE)
@@ -146,7 +193,7 @@ class Hearing:
         await store.add_agent(records.default_agent(descriptor, self._ledger.clock()))
         record = await store.get_agent(agent_type)
         if record is None or not record.default:
-            log.error("an agent has the name of an agent type, which has no default agent now", agent=agent_type)
+            log.error("an agent has the name of an agent type, which has no default agent now", agent_id=agent_type)
             return
         said = self._ledger.said(agent_type)
         await self._ledger.change(record, records.announced(record, descriptor, host_id, said))

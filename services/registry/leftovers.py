@@ -44,12 +44,4 @@ def answers(delivery: Delivery, agent_id: str) -> list[Outgoing[Any]]:
 
 
 def _failed(command: StepCommand, agent_id: str) -> StepResult:
-    return StepResult(
-        result_id=new_id(),
-        execution_id=command.execution_id,
-        step=command.step,
-        attempt=command.attempt,
-        ok=False,
-        error=StepError(type=CODE, message=in_words(agent_id)),
-        agent_id=agent_id,
-    )
+    return command.failed(new_id(), StepError(type=CODE, message=in_words(agent_id)), agent_id=agent_id)

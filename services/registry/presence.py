@@ -43,6 +43,13 @@ def is_replaced(host: Host, hosts: Iterable[Host]) -> bool:
     return all(available(others, agent_type) for agent_type in types_of(host))
 
 
+def replaced(hosts: Collection[Host]) -> list[str]:
+    """Ids of hosts that ended in good order, and whose types others offer now."""
+    return [
+        host.announced.host_id for host in hosts if host.stopped and not host.available and is_replaced(host, hosts)
+    ]
+
+
 def forgettable(hosts: Collection[Host], now: float) -> list[str]:
     """Ids of hosts that nobody will miss: silent for an hour, and not the last word on a type that is still known."""
     last_words: dict[str, Host] = {}

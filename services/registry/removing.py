@@ -72,5 +72,5 @@ class Removing:
             if record is not None and not records.is_finished(record):
                 return False
             await ledger.store.delete_agent(agent_id)
-        log.info("agent deleted", agent=agent_id, undelivered=self._undelivered[agent_id])
+        log.info("agent deleted", agent_id=agent_id, undelivered=self._undelivered[agent_id])
         return True

@@ -1,9 +1,10 @@
 """A row that a service's table has for a while: taken up and dropped while the service runs."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from services.runtime.bus.base import Bus, Delivery, Subscription
+from services.runtime.bus.delivery_around import DeliveryAround
 from services.runtime.service import Receiver, Route
 
 
@@ -52,65 +53,25 @@ class AddedRoute:
             self._settled.set()
 
 
-class WatchedDelivery:
+class WatchedDelivery(DeliveryAround):
     """A delivery that tells once when it is settled."""
 
-    __slots__ = ("_delivery", "_tell")
+    __slots__ = ("_tell",)
 
     def __init__(self, delivery: Delivery, tell: Callable[[], None]) -> None:
-        self._delivery = delivery
+        super().__init__(delivery)
         self._tell: Callable[[], None] | None = tell
 
-    @property
-    def body(self) -> bytes:
-        return self._delivery.body
-
-    @property
-    def type(self) -> str:
-        return self._delivery.type
-
-    @property
-    def message_id(self) -> str:
-        return self._delivery.message_id
-
-    @property
-    def correlation_id(self) -> str:
-        return self._delivery.correlation_id
-
-    @property
-    def reply_to(self) -> str:
-        return self._delivery.reply_to
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._delivery.headers
-
-    @property
-    def queue(self) -> str:
-        return self._delivery.queue
-
-    @property
-    def routing_key(self) -> str:
-        return self._delivery.routing_key
-
-    @property
-    def redeliveries(self) -> int:
-        return self._delivery.redeliveries
-
-    @property
-    def died_in(self) -> str:
-        return self._delivery.died_in
-
     async def ack(self) -> None:
-        await self._delivery.ack()
+        await super().ack()
         self.over()
 
     async def retry(self) -> None:
-        await self._delivery.retry()
+        await super().retry()
         self.over()
 
     async def dead_letter(self, reason: str, detail: str) -> None:
-        await self._delivery.dead_letter(reason, detail)
+        await super().dead_letter(reason, detail)
         self.over()
 
     def over(self) -> None:

@@ -20,6 +20,7 @@ from faststream.specification.asyncapi.site import ASYNCAPI_CSS_DEFAULT_URL, ASY
 from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
 
 from contracts import topology
+from contracts.access import ApiKeyStored, CreateApiKey, RevokeApiKey, RotateApiKey
 from contracts.catalog import MESSAGES
 from contracts.dead_letters import DeadLetterSettled, DiscardDeadLetter, ReplayDeadLetter
 from contracts.envelope import Message
@@ -33,6 +34,8 @@ from contracts.execution import (
     StartExecution,
 )
 from contracts.json_schema import message_schema
+from contracts.monitoring import DescribeMonitoring
+from contracts.monitoring_views import MonitoringDescribed
 from contracts.registry import (
     AgentCreated,
     AgentDeleted,
@@ -52,6 +55,9 @@ Json = dict[str, Any]
 DEFAULT_URL: Final = "amqp://localhost:5672/"
 
 REPLIES: Final[dict[type[Message], tuple[type[Message], ...]]] = {
+    CreateApiKey: (ApiKeyStored, Refused),
+    RotateApiKey: (ApiKeyStored, Refused),
+    RevokeApiKey: (ApiKeyStored, Refused),
     StartExecution: (ExecutionAccepted, Refused),
     CancelExecution: (CancelAccepted, Refused),
     CreateWorkflow: (WorkflowCreated, Refused),
@@ -64,6 +70,7 @@ REPLIES: Final[dict[type[Message], tuple[type[Message], ...]]] = {
     AgentMail: (AgentReply,),
     ReplayDeadLetter: (DeadLetterSettled, Refused),
     DiscardDeadLetter: (DeadLetterSettled, Refused),
+    DescribeMonitoring: (MonitoringDescribed,),
 }
 _ACTIONS: Final[dict[Exchange, tuple[str, ...]]] = {
     Exchange.COMMANDS: ("receive",),
@@ -80,6 +87,7 @@ _PARAMETERS: Final = {
 }
 _BINDING_VERSION: Final = "0.3.0"
 _REPLY_CHANNEL: Final = "reply"
+_RENDER: Final = "window.AsyncApiStandalone.render("
 
 
 def asyncapi_document(rabbitmq_url: str = DEFAULT_URL, version: str = "1") -> Json:
@@ -123,8 +131,16 @@ def asyncapi_html(
         expand_message_examples=False,
     )
     page = re.sub(r'\s*<link rel="icon"[^>]*>', "", page).replace("<head>", '<head>\n        <meta charset="utf-8">', 1)
+    page = _with_safe_script(page)
     fallback = f'The viewer of this page could not be loaded. The document itself: <a href="{json_url}">{json_url}</a>.'
     return page.replace('<div id="asyncapi"></div>', f'<div id="asyncapi"><p>{fallback}</p></div>')
+
+
+def _with_safe_script(page: str) -> str:
+    """FastStream puts the document into a script as it is, where a text in it could end the script."""
+    before, opening, rest = page.partition(_RENDER)
+    document, closing, after = rest.rpartition("</script>")
+    return "".join((before, opening, document.replace("<", "\\u003c"), closing, after))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -194,7 +210,8 @@ def _reply_channel() -> Json:
     answers = sorted({answer.TYPE for answers in REPLIES.values() for answer in answers})
     return {
         "address": None,
-        "description": "The queue named by the command's reply_to property, through the broker's default exchange.",
+        "description": "The queue named by the command's reply_to property, through the exchange"
+        f" {Exchange.REPLIES.value}: whoever asks binds its queue there by the queue's own name.",
         "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in answers},
     }
 
@@ -292,6 +309,9 @@ def _queues() -> tuple[Queue, ...]:
         topology.dead_letters(),
         topology.unstorable_letters(),
         topology.dead_letter_commands(),
+        topology.access_queue(),
+        topology.auditor_queue(),
+        topology.monitor_queue(),
     )
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 import structlog
 
+from services.runtime.correlation import without_work
+
 log = structlog.get_logger(__name__)
 
 
 def in_background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """Run ``work`` beside everything else. If it fails, the process is told to end: a service that goes on without
-    one of its parts takes messages and never answers, and whoever supervises the process cannot see it."""
-    task = asyncio.create_task(work, name=name)
+    one of its parts takes messages and never answers, and whoever supervises the process cannot see it. It belongs to
+    the service that begins it, and to no request."""
+    task = asyncio.create_task(work, name=name, context=without_work())
     task.add_done_callback(_ended)
     return task
 

@@ -13,5 +13,19 @@ def known_types(hosts: Iterable[Host], now: float) -> dict[str, AgentDescriptor]
 
     ``now`` is epoch seconds.
     """
-    recent = sorted((host for host in hosts if now - host.seen_at <= KNOWN_FOR), key=lambda host: host.seen_at)
-    return {descriptor.agent_type: descriptor for host in recent for descriptor in host.announced.descriptors}
+    return {
+        descriptor.agent_type: descriptor for host in _recent(hosts, now) for descriptor in host.announced.descriptors
+    }
+
+
+def services_of_types(hosts: Iterable[Host], now: float) -> dict[str, str]:
+    """By agent type, the service that hosts it; of several, that of the latest heard of."""
+    return {
+        descriptor.agent_type: host.announced.service
+        for host in _recent(hosts, now)
+        for descriptor in host.announced.descriptors
+    }
+
+
+def _recent(hosts: Iterable[Host], now: float) -> list[Host]:
+    return sorted((host for host in hosts if now - host.seen_at <= KNOWN_FOR), key=lambda host: host.seen_at)

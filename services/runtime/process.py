@@ -11,20 +11,26 @@ from typing import Protocol, cast
 import structlog
 import uvloop
 
-from services.runtime.bus.base import Bus
+from services.runtime.bus.base import Bus, BusError
 from services.runtime.bus.direct_broker import DirectBroker
 from services.runtime.bus.open import open_bus
+from services.runtime.correlation import holding
 from services.runtime.logs import configure_logging
+from services.runtime.settings import BadSettings, Settings
 from services.runtime.settings import Protocol as BusProtocol
-from services.runtime.settings import Settings
+from services.runtime.telemetry.operations import Observed, Operations
+from services.runtime.telemetry.telemetry import Telemetry, open_telemetry
 
 log = structlog.get_logger(__name__)
+
+LAST_MOMENTS = 5.0  # seconds that a process has beyond SHUTDOWN_TIMEOUT, to tell the broker and disconnect
 
 
 class Runnable(Protocol):
     """What a service's ``build`` gives: a Service, or for the edge an HTTP server with one inside."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def start(self) -> None: ...
 
@@ -34,39 +40,55 @@ class Runnable(Protocol):
 class Application(Protocol):
     """A service's ``app`` module."""
 
-    def build(self, settings: Settings, bus: Bus) -> Runnable: ...
+    def build(self, settings: Settings, bus: Bus, *, telemetry: Telemetry) -> Runnable: ...
 
 
 def run_services(names: Sequence[str], settings: Settings) -> int:
     """Run services until a signal comes; returns the process's exit code."""
-    return run_process(names[0] if len(names) == 1 else "conclave", settings, lambda: build_services(names, settings))
+    name = names[0] if len(names) == 1 else "conclave"
+    return run_process(name, settings, lambda telemetry: build_services(names, settings, telemetry))
 
 
-def run_process(name: str, settings: Settings, build: Callable[[], Sequence[Runnable]]) -> int:
-    """Run what ``build`` makes until a signal comes; returns the process's exit code."""
+def run_process(name: str, settings: Settings, build: Callable[[Telemetry], Sequence[Runnable]]) -> int:
+    """Run what ``build`` makes until a signal comes; returns the process's exit code, 2 where the settings name keys or
+    other files that are missing or cannot be used."""
     configure_logging(settings, name)
     try:
-        uvloop.run(_run(settings, build))
+        uvloop.run(_run(name, settings, build))
+    except BadSettings as error:
+        log.critical("the process cannot run", error=str(error))
+        return 2
+    except BusError as error:  # the broker is there, and refuses this service
+        log.critical("the process cannot run", error=str(error))
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def build_services(names: Sequence[str], settings: Settings) -> list[Runnable]:
+def build_services(names: Sequence[str], settings: Settings, telemetry: Telemetry) -> list[Runnable]:
     """The services, each with a bus of its own; over ``direct`` they share the broker in this process."""
     broker = DirectBroker() if settings.communication_protocol is BusProtocol.DIRECT else None
     modules = [cast(Application, importlib.import_module(f"services.{name}.app")) for name in names]
-    return [module.build(settings, open_bus(settings, broker)) for module in modules]
+    services = []
+    for name, module in zip(names, modules, strict=True):
+        with holding(service=name):
+            bus = open_bus(settings, name, broker, telemetry)
+            services.append(module.build(settings, bus, telemetry=telemetry))
+    return services
 
 
-async def _run(settings: Settings, build: Callable[[], Sequence[Runnable]]) -> None:
+async def _run(name: str, settings: Settings, build: Callable[[Telemetry], Sequence[Runnable]]) -> None:
     loop = asyncio.get_running_loop()
     # Capabilities run in worker threads: as many as may run side by side, and a few for everything else.
     loop.set_default_executor(ThreadPoolExecutor(settings.agent_concurrency + 8, thread_name_prefix="work"))
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    running = build()
+    telemetry = open_telemetry(settings, name)
+    running = build(telemetry)
+    operations = Operations(settings, telemetry, [one for one in running if isinstance(one, Observed)])
+    await operations.start()
     started = asyncio.create_task(_start_all(running))
     stopped = asyncio.create_task(stopping.wait())
     # A broker that is away is waited for; a signal must end that wait too.
@@ -75,15 +97,26 @@ async def _run(settings: Settings, build: Callable[[], Sequence[Runnable]]) -> N
     if not failed:
         collect_rarely()
         await stopped
-        log.info("stopping", services=[service.name for service in running])
+        log.info("stopping", services=[service.name for service in running], delay=settings.shutdown_delay)
+        await operations.end()
     started.cancel()
     await asyncio.wait({started})
-    for outcome in await asyncio.gather(*(service.stop() for service in reversed(running)), return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            log.error("service did not stop cleanly", exc_info=outcome)
+    await _stop_all(running, settings.shutdown_timeout + LAST_MOMENTS)
+    await operations.stop()
     stopped.cancel()
     if failed:
-        await started
+        try:
+            await started
+        except BaseExceptionGroup as group:
+            if (refused := group.subgroup(BusError)) is not None:
+                raise _first(refused) from None
+            raise
+
+
+def _first(group: BaseExceptionGroup[BusError]) -> BusError:
+    """One of them: services of one process are refused for one reason."""
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def collect_rarely() -> None:
@@ -93,6 +126,19 @@ def collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+async def _stop_all(services: Sequence[Runnable], patience: float) -> None:
+    """Parts of a service wait for one another's work, each for as long as it may take. Together they have ``patience``
+    seconds; what is in hand then goes back to the broker."""
+    names = {asyncio.create_task(service.stop(), name="stop"): service.name for service in reversed(services)}
+    _, late = await asyncio.wait(names, timeout=patience)
+    for task in late:
+        log.error("service did not end in time, what it has in hand goes back", ended=names[task])
+        task.cancel()
+    for name, outcome in zip(names.values(), await asyncio.gather(*names, return_exceptions=True), strict=True):
+        if isinstance(outcome, Exception):
+            log.error("service did not stop cleanly", ended=name, exc_info=outcome)
 
 
 async def _start_all(services: Sequence[Runnable]) -> None:

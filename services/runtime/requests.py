@@ -28,7 +28,8 @@ class Requests:
     A question names this object's reply queue; its answer says in ``correlation_id`` which question it belongs to
     (``Received.reply``). An answer that nobody waits for any more is dropped: its asker has given up.
 
-    To be made before its bus starts, and given to the service as a resource.
+    To be made before its bus starts, and given to the service as a resource: before those whose work asks, since it is
+    stopped after them. Answers come until then, also while the bus takes no more work.
     """
 
     def __init__(self, bus: Bus, service: str, *, accepts: Mapping[str, type[Message]] = MESSAGES) -> None:
@@ -89,6 +90,7 @@ class Requests:
             self._fail(delivery.correlation_id, error)
             await delivery.dead_letter(error.reason, error.detail)
             return
+        delivery.was_sent(envelope.timestamp)
         waiting = self._waiting.get(envelope.correlation_id)
         if waiting is None or waiting.done():
             log.debug("answer came too late", type=envelope.type, correlation_id=envelope.correlation_id)

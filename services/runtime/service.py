@@ -10,10 +10,16 @@ import structlog
 from contracts import topology
 from contracts.envelope import Envelope, Message
 from contracts.execution import Refused
+from contracts.monitoring import CheckResult
 from contracts.topology import Address, Queue
+from contracts.traceparent import HEADER as TRACEPARENT
+from contracts.traceparent import normalized
 from services.runtime.bus.base import Bus, BusError, Delivery, Receive, UnroutableMessage
+from services.runtime.correlation import SAID_BY_MESSAGES, Work, current_service, holding, in_service
 from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode, encode
-from services.runtime.store.base import StoreUnavailable
+from services.runtime.security.senders import ForbiddenSender
+from services.runtime.store.base import StoreUnavailable, Unreadable
+from services.runtime.telemetry.health import Check, checked
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +61,11 @@ class Received(Generic[M]):
         return self.envelope.correlation_id or self.envelope.id
 
     @property
+    def traceparent(self) -> str:
+        """The span that it was sent under; empty where none was said that can be read."""
+        return normalized(self.delivery.headers.get(TRACEPARENT))
+
+    @property
     def wants_reply(self) -> bool:
         return bool(self.delivery.reply_to)
 
@@ -71,6 +82,8 @@ class Received(Generic[M]):
             to=to,
             correlation_id=self.correlation_id if correlation_id is None else correlation_id,
             causation_id=self.envelope.id,
+            actor=self.envelope.actor,
+            traceparent=self.traceparent if to is None else "",
         )
 
 
@@ -115,29 +128,48 @@ class Outbox:
 
 
 class Receiver:
-    """What becomes of a delivery: it is read, meets its handler, and is settled whatever comes of that."""
+    """What becomes of a delivery: it is read, meets its handler, and is settled whatever comes of that. While it is,
+    what the message is about is in hand of ``service``, or of that in whose work ``receive_by`` is called."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, service: str = "") -> None:
         self._outbox = outbox
+        self._service = service
 
     def receive_by(self, route: Route) -> Receive:
         """What a subscription to the route's queue calls for each delivery."""
         accepts = {message_class.TYPE: message_class for message_class in route.accepts}
         handlers = {cls.TYPE: handler for cls, handler in route.handlers.items()}
         intakes = {cls.TYPE: intake for cls, intake in route.intakes.items()}
+        says = {cls.TYPE: [one for one in SAID_BY_MESSAGES if one in cls.model_fields] for cls in route.accepts}
+        service = self._service or current_service()
 
         async def receive(delivery: Delivery) -> None:
             try:
                 envelope = decode(delivery, accepts)
             except UnreadableMessage as error:
-                log.warning("message refused", queue=delivery.queue, reason=error.reason, detail=error.detail)
-                await delivery.dead_letter(error.reason, error.detail)
+                with holding(service, correlation_id=delivery.correlation_id):
+                    await self._refuse_unread(delivery, error)
                 return
+            delivery.was_sent(envelope.timestamp)
             received: Received[Message] = Received(envelope, delivery)
             intake = intakes.get(envelope.type)
-            await self._meet(received, self._answering(handlers[envelope.type]) if intake is None else intake)
+            about = _about(received, says[envelope.type])
+            with holding(service, **about):
+                log.debug("message taken", type=envelope.type, queue=delivery.queue, message_id=envelope.id)
+                await self._meet(received, self._answering(handlers[envelope.type]) if intake is None else intake)
 
         return receive
+
+    async def _refuse_unread(self, delivery: Delivery, error: UnreadableMessage) -> None:
+        log.warning(
+            "message refused",
+            type=delivery.type,
+            queue=delivery.queue,
+            message_id=delivery.message_id,
+            reason=error.reason,
+            detail=error.detail,
+        )
+        await delivery.dead_letter(error.reason, error.detail)
 
     def _answering(self, handler: Handler) -> Intake:
         async def handle(received: Received[Any]) -> None:
@@ -151,8 +183,15 @@ class Receiver:
             await intake(received)
         except Refusal as refusal:
             await self._refuse(received, refusal.refused)
+        except ForbiddenSender as error:
+            log.warning("message refused", type=received.envelope.type, reason="forbidden-sender", detail=error.detail)
+            await received.delivery.dead_letter("forbidden-sender", error.detail)
         except UnroutableMessage as error:
             await received.delivery.dead_letter("handler-failed", str(error))
+        except Unreadable as error:
+            # Given back, it would be so again and again. Whoever gets the key back replays the dead letter.
+            log.error("what is stored cannot be read", error=str(error), type=received.envelope.type)
+            await self._refuse(received, Refused(code="unavailable", message=f"what is stored cannot be read: {error}"))
         except (BusError, StoreUnavailable) as error:
             log.warning("cannot be handled now, message given back", error=str(error), type=received.envelope.type)
             await self._give_back(received)
@@ -167,6 +206,7 @@ class Receiver:
                 await self._outbox.send([received.reply(refused)])
                 await received.delivery.ack()
             else:
+                log.info("refused", type=received.envelope.type, code=refused.code, detail=refused.message)
                 await self._outbox.send([received.follow(refused)])
                 await received.delivery.dead_letter("refused", refused.message)
         except BusError:
@@ -177,12 +217,28 @@ class Receiver:
         await received.delivery.retry()
 
 
+def _about(received: Received[Message], says: Sequence[str]) -> Work:
+    about = Work(correlation_id=received.correlation_id)
+    for name in says:
+        about[name] = getattr(received.message, name)  # type: ignore[literal-required]
+    return about
+
+
+async def _in_good_order(stop: Callable[[], Awaitable[None]]) -> None:
+    """One part that fails to stop keeps no other from it."""
+    try:
+        await stop()
+    except Exception:
+        log.exception("could not be stopped in good order", what=getattr(stop, "__qualname__", repr(stop)))
+
+
 class Service:
     """A service: its name, its table, and what it holds open.
 
     Resources start in order before the first message is taken and stop in reverse order after the last. ``declares``
     are queues that others take from and that must be there for what this service causes. ``listening`` is set while
-    messages are taken.
+    messages are taken. ``needs`` are the checks, by name, of what it needs beside the bus in order to be ready.
+    ``sender`` is the name that it sends by, where that is not its own: a host's id.
     """
 
     def __init__(
@@ -194,15 +250,20 @@ class Service:
         resources: Sequence[Resource] = (),
         declares: Sequence[Queue] = (),
         listening: asyncio.Event | None = None,
+        needs: Mapping[str, Check] | None = None,
+        sender: str = "",
     ) -> None:
         self.name = name
+        self.sender = sender or name
         self.bus = bus
         self.routes = tuple(routes)
         self._resources = tuple(resources)
         self._declares = tuple(declares)
+        self._needs = dict(needs or {})
         self._started: list[Resource] = []
+        self._last_words: list[Callable[[], Awaitable[None]]] = []
         self._listening = asyncio.Event() if listening is None else listening
-        receiver = Receiver(Outbox(bus, name))
+        receiver = Receiver(Outbox(bus, name), name)
         for route in self.routes:
             bus.subscribe(route.queue, receiver.receive_by(route), prefetch=route.prefetch, accepts=route.accepts)
 
@@ -210,7 +271,17 @@ class Service:
     def running(self) -> bool:
         return self._listening.is_set()
 
+    async def checks(self) -> tuple[CheckResult, ...]:
+        """What it needs in order to be ready, and how that is."""
+        own = {"started": self._is_started, "bus": self._bus_is_there, "consuming": self._is_consuming}
+        return tuple(await asyncio.gather(*(checked(name, check) for name, check in {**own, **self._needs}.items())))
+
+    def before_close(self, say: Callable[[], Awaitable[None]]) -> None:
+        """Have ``say`` called whenever all work in hand has ended and the bus is about to be closed."""
+        self._last_words.append(say)
+
     async def start(self) -> None:
+        in_service(self.name)
         for resource in self._resources:
             await resource.start()
             self._started.append(resource)
@@ -218,15 +289,28 @@ class Service:
         for queue in self._declares:
             await self.bus.declare(queue)
         self._listening.set()
-        log.info("service started", service=self.name, queues=[route.queue.name for route in self.routes])
+        log.info("service started", queues=[route.queue.name for route in self.routes])
 
     async def stop(self) -> None:
-        """Stop taking messages, let resources finish what they hold, then disconnect."""
+        """Stop taking messages, let resources finish what they hold, then disconnect. Cancelled, it disconnects all the
+        same, and what is in hand goes back."""
+        in_service(self.name)
         self._listening.clear()
-        for stop in (self.bus.stop_consuming, *(one.stop for one in reversed(self._started)), self.bus.close):
-            try:
-                await stop()
-            except Exception:
-                log.exception("could not be stopped in good order", service=self.name, what=stop.__qualname__)
+        try:
+            ending = (self.bus.stop_consuming, *(one.stop for one in reversed(self._started)), *self._last_words)
+            for stop in ending:
+                await _in_good_order(stop)
+        finally:
+            await _in_good_order(self.bus.close)
         self._started.clear()
-        log.info("service stopped", service=self.name)
+        log.info("service stopped")
+
+    async def _is_started(self) -> str:
+        return "" if self.running else "not started, or ending"
+
+    async def _bus_is_there(self) -> str:
+        return "" if self.bus.connected else "not connected"
+
+    async def _is_consuming(self) -> str:
+        missing = self.bus.not_consuming()
+        return f"not consuming from {', '.join(missing)}" if missing else ""

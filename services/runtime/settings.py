@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import from_json
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from contracts.agents import AgentLimits, CapabilityLimits
+from services.runtime.operations_settings import OperationsSettings
+from services.runtime.security_settings import JwtAlgorithm, Mode, SecuritySettings
+
+__all__ = ["BadSettings", "JwtAlgorithm", "LogFormat", "LogLevel", "Mode", "Protocol", "Settings", "load_settings"]
 
 
 class Protocol(StrEnum):
@@ -45,7 +49,7 @@ _AGENT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}/[A-Za-z_][A-Za-z0-9_-]{0,63}"
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")  # in a URL, which an error message may show otherwise
 
 
-class Settings(BaseSettings):
+class Settings(OperationsSettings, SecuritySettings):
     """Every setting, its default and its meaning. ``Settings()`` reads the environment; values passed by field name
     win over it."""
 
@@ -144,6 +148,13 @@ class Settings(BaseSettings):
         validation_alias="MAX_PENDING_COMMANDS",
         description="Requests with a command that one edge has in hand at once; above it they are answered 503.",
     )
+    answer_timeout: float = Field(
+        1.8,
+        ge=0.1,
+        le=60,
+        validation_alias="ANSWER_TIMEOUT",
+        description="Seconds that the store, or whoever takes a command, has to answer the edge; later it is 503.",
+    )
     max_streams: int = Field(
         500,
         ge=1,
@@ -211,24 +222,42 @@ class Settings(BaseSettings):
         return {"url": self.database_url, "database": unquote(name) or "conclave"}
 
 
+_SECRETS = {str(field.validation_alias) for field in Settings.model_fields.values() if field.annotation is SecretStr}
+# What may be given as VARIABLE_FILE: the name of a file that holds the value, as container platforms hand out secrets.
+_IN_FILES = (*sorted(_SECRETS), "DATABASE_URL", "RABBITMQ_URL", "REDIS_URL")
+
+
 def load_settings() -> Settings:
-    """Read the environment.
+    """Read the environment, and the files that VARIABLE_FILE names for secrets.
 
     Raises:
         BadSettings: naming every variable with a bad value, and what is allowed.
     """
     try:
-        return Settings()
+        return Settings.model_validate(_from_files())
     except ValidationError as error:
         raise BadSettings("\n".join(_explain(fault) for fault in error.errors())) from None
+
+
+def _from_files() -> dict[str, str]:
+    values = {}
+    for variable in _IN_FILES:
+        if path := os.environ.get(f"{variable}_FILE"):
+            if os.environ.get(variable):
+                raise BadSettings(f"{variable} and {variable}_FILE are both set; one of them has to go")
+            try:
+                values[variable] = Path(path).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise BadSettings(f"{variable}_FILE={path!r} cannot be read: {error}") from None
+    return values
 
 
 def _explain(fault: Any) -> str:
     variable = str(fault["loc"][0])
     if variable not in os.environ:
         variable = next((other for other in _OTHER_NAMES.get(variable, ()) if other in os.environ), variable)
-    shown = _PASSWORD.sub(r"\1***@", repr(fault["input"]))
     message = str(fault["msg"]).removeprefix("Value error, ")
+    shown = "***" if variable in _SECRETS else _PASSWORD.sub(r"\1***@", repr(fault["input"]))
     if place := ".".join(map(str, fault["loc"][1:])):
         message = f"{place}: {message}"
     return f"{variable}={shown} is not allowed: {message}"

@@ -50,7 +50,7 @@ def app():
     name = os.environ["TEST_QUEUE"]
     queue = Queue(name, (topology.agent_mail(name),))
     routes = [Route(queue, handlers={AgentMail: answer})]
-    return faststream_app(Service("echo", open_bus(load_settings()), routes=routes))
+    return faststream_app(Service("echo", open_bus(load_settings(), "echo"), routes=routes))
 """
 
 

@@ -1,5 +1,6 @@
 """The MongoDB store and its database: which is used, how it gets its collections, and what else may lie in it."""
 
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,20 +14,19 @@ from services.runtime.store.mongo import MongoStore
 from services.runtime.store.mongo_layout import INDEXES
 from services.runtime.store.open import open_store
 from tests.support.store_operations import agent, entry
-from tests.support.stores import started
+from tests.support.stores import mongo_patience, patient_mongo, started
 
 pytestmark = pytest.mark.mongodb
 
 
-def patient(url: str, database: str) -> MongoStore:
-    return MongoStore(url, database, socket_timeout=30)
+patient = partial(patient_mongo, seconds=30)
 
 
 # ---- which database
 
 
 async def test_the_settings_say_which_store_is_opened(mongo_url: str, database: str) -> None:
-    url = urlsplit(mongo_url)._replace(path=f"/{database}").geturl()
+    url = urlsplit(mongo_url)._replace(path=f"/{database}", query=mongo_patience(30)).geturl()
     async with started(open_store(Settings(database_url=url))) as store:  # type: ignore[call-arg]
         await store.append([entry("a", 1)])
     with MongoClient[dict[str, Any]](mongo_url) as client:
@@ -49,7 +49,7 @@ async def test_a_url_that_is_none_is_refused_at_start(url: str, name: str, fault
 
 async def test_no_option_of_the_url_makes_writes_unconfirmed_or_reads_stale(mongo_url: str, database: str) -> None:
     options = "w=0&journal=false&readPreference=secondaryPreferred&readConcernLevel=local"
-    async with started(MongoStore(f"{mongo_url}?{options}", database, socket_timeout=30)) as store:
+    async with started(patient(f"{mongo_url}?{options}", database)) as store:
         assert await store.append([entry("a", 1)]) == {"a/000000001"}
         assert await store.append([entry("a", 1)]) == set()
 

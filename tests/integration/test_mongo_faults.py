@@ -5,6 +5,7 @@ What it has in common with other stores: test_store_faults_parity.py.
 
 import asyncio
 import contextlib
+from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from services.runtime.store.base import StoreUnavailable
 from services.runtime.store.mongo import MongoStore
 from tests.support.store_operations import entry
-from tests.support.stores import started
+from tests.support.stores import patient_mongo, started
 
 pytestmark = pytest.mark.mongodb
 
@@ -73,10 +74,13 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
+patient = partial(patient_mongo, seconds=30)
+
+
 @pytest.mark.parametrize("retry", ["true", "false"])
 async def test_an_append_whose_answer_is_lost_is_found_in_the_log(mongo_url: str, database: str, retry: str) -> None:
     proxy = Proxy(mongo_url)
-    async with proxy as url, started(MongoStore(f"{url}&retryWrites={retry}", database, socket_timeout=30)) as store:
+    async with proxy as url, started(patient(f"{url}&retryWrites={retry}", database)) as store:
         await store.append([entry("a", 1)])
         proxy.mute = b"insert"
         batch = [entry("a", 2, "mine"), entry("b", 1, "mine"), entry("a", 1, "lost")]

@@ -22,12 +22,13 @@ from services.runtime.store.postgres import PostgresStore
 from services.runtime.store.postgres_schema import MIGRATIONS, Migration
 from tests.support.postgres import PostgresProxy, sql
 from tests.support.store_operations import agent, entry
-from tests.support.stores import started
+from tests.support.stores import postgres_patience, started
 
 pytestmark = pytest.mark.postgres
 
 TABLES = {
     *("log", "headers", "payloads", "definitions", "workflows", "hosts", "agents", "dead_letters"),
+    *("claims", "api_keys", "audit", "audit_checkpoints"),
     "conclave_migrations",
 }
 
@@ -50,7 +51,7 @@ async def applied(url: str, database: str) -> list[int]:
 
 
 async def test_the_settings_say_which_store_is_opened(postgres_url: str, database: str) -> None:
-    url = urlsplit(postgres_url)._replace(path=f"/{database}").geturl()
+    url = urlsplit(postgres_url)._replace(path=f"/{database}", query=postgres_patience(30)).geturl()
     async with started(open_store(Settings(database_url=url))) as store:  # type: ignore[call-arg]
         await store.append([entry("a", 1)])
     rows = await sql(postgres_url, "SELECT execution_id, n FROM log", database=database)
@@ -249,6 +250,8 @@ async def test_a_migration_that_fails_leaves_nothing_behind_and_is_told_by_every
                 await store.ping()
         assert await tables(postgres_url, database) == set()
         monkeypatch.setattr(postgres_schema, "MIGRATIONS", MIGRATIONS)
+        with contextlib.suppress(StoreError):  # one that had begun before then still tells of it
+            await store.ping()
         await store.ping()
     assert await tables(postgres_url, database) == TABLES
 

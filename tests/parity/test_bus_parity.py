@@ -8,7 +8,9 @@ import pytest
 from contracts import topology
 from contracts.topology import Address, QueueKind
 from services.runtime.bus.base import BusError, BusUnavailable, Delivery, UnroutableMessage
-from tests.support.buses import Inbox, World, frame, frames, hold
+from tests.support.buses import Inbox, World, frame, frames, headers_set, hold
+
+ALSO_SIGNED = True
 
 
 async def test_communication_initialization(world: World) -> None:
@@ -44,7 +46,7 @@ async def test_message_delivery(world: World) -> None:
     (got,) = await inbox.wait_for(1)
     assert got.body == sent.body
     assert (got.type, got.message_id, got.correlation_id, got.reply_to) == ("step.run.v1", "m1", "c1", "reply.here")
-    assert dict(got.headers) == {"trace": "abc", "name": "Zoë"}
+    assert headers_set(got) == {"trace": "abc", "name": "Zoë"}
     assert (got.queue, got.routing_key) == (world.name("work"), world.name("work"))
     assert (got.redeliveries, got.died_in) == (0, "")
 
@@ -55,7 +57,7 @@ async def test_empty_fields_arrive_empty(world: World) -> None:
     await bus.start()
     await bus.publish([frame(world.key(), "", type="", message_id="m")])
     (got,) = await inbox.wait_for(1)
-    assert (got.body, got.type, got.correlation_id, got.reply_to, dict(got.headers)) == (b"", "", "", "", {})
+    assert (got.body, got.type, got.correlation_id, got.reply_to, headers_set(got)) == (b"", "", "", "", {})
 
 
 async def test_handler_registration(world: World) -> None:
@@ -274,7 +276,7 @@ async def test_nobody_need_listen_to_events_and_replies(world: World) -> None:
     await bus.publish([frame(world.event("happened")), frame(topology.reply(world.name("gone")))])
 
 
-async def test_the_default_exchange_reaches_a_queue_by_name(world: World) -> None:
+async def test_a_reply_reaches_the_queue_of_that_name(world: World) -> None:
     bus, inbox = world.bus(), Inbox()
     bus.subscribe(topology.reply_queue(world.name("reply")), inbox, prefetch=10)
     await bus.start()

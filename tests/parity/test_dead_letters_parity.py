@@ -23,6 +23,8 @@ from services.runtime.store.base import DeadLetterFilter, Page, StoreUnavailable
 from tests.support.buses import PATIENCE, Inbox, World, frame
 from tests.support.memory_store import MemoryStore
 
+OWN_NAMES = False
+
 
 class Letters:
     """The service, its store, and somebody who gives it commands. The queue it takes from is of the whole broker, so a

@@ -8,6 +8,8 @@ from contracts.agents import AgentStatus
 from tests.support.buses import World
 from tests.support.host_world import HostWorld, host_world
 
+OWN_NAMES = False
+
 
 @pytest.fixture
 async def hosts(world: World) -> AsyncIterator[HostWorld]:

@@ -6,7 +6,9 @@ import pytest
 
 from contracts.topology import Queue, QueueKind
 from services.runtime.bus.base import BusUnavailable, Delivery, UnroutableMessage
-from tests.support.buses import Inbox, World, frame, frames, hold
+from tests.support.buses import PATIENCE, Inbox, World, frame, frames, headers_set, hold
+
+ALSO_SIGNED = True
 
 
 async def test_a_message_comes_back_after_its_handler_failed(world: World) -> None:
@@ -143,7 +145,7 @@ async def test_the_delivery_limit_ends_in_the_dead_letters(world: World, limit: 
     assert dead.died_in == queue.name
     assert dead.routing_key == world.name("crashed.worker")
     assert (dead.body, dead.message_id, dead.type) == (b"poison", "p1", "step.run.v1")
-    assert (dict(dead.headers), dead.redeliveries) == ({"a": "b"}, 0)
+    assert (headers_set(dead), dead.redeliveries) == ({"a": "b"}, 0)
 
 
 async def test_consumers_that_die_use_up_the_delivery_limit(world: World) -> None:
@@ -194,7 +196,7 @@ async def test_dead_lettering_moves_a_message_with_its_reason(world: World) -> N
     await bus.publish([sent, frame(world.key("a.c"), "next")])
     dead, _ = await graves.wait_for(2)
     assert inbox.bodies == ["bad", "next"]  # a prefetch of one: the first was settled
-    story = dict(dead.headers)
+    story = headers_set(dead)
     assert float(story.pop("x-conclave-died-at")) > 0
     assert story.pop("x-conclave-burial")
     assert story == {
@@ -357,7 +359,7 @@ async def test_a_handler_that_does_not_end_is_left_behind(world: World) -> None:
     await bus.stop_consuming()
     assert not cancelled.is_set()
     await bus.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await cancelled.wait()
 
     after, inbox = world.bus(), Inbox()

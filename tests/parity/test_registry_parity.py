@@ -15,6 +15,8 @@ from services.runtime.store.base import DeadLetterFilter, Page
 from tests.support.buses import World
 from tests.support.registry_world import RegistryWorld, registry_world
 
+OWN_NAMES = False
+
 AGENTS = tuple(f"ann{number}" for number in range(40))
 
 

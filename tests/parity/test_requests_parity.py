@@ -13,7 +13,7 @@ from services.runtime.bus.base import BusUnavailable, Delivery, UnroutableMessag
 from services.runtime.envelope_codec import Outgoing, UnreadableMessage, decode
 from services.runtime.requests import ReplyTimeout, Requests
 from services.runtime.service import Outbox, Received, Route, Service
-from tests.support.buses import Inbox, World, frame, hold
+from tests.support.buses import PATIENCE, Inbox, World, frame, hold
 
 
 def mail(world: World, **body: object) -> Outgoing[AgentMail]:
@@ -48,7 +48,7 @@ async def test_a_question_is_answered(world: World) -> None:
     service = answering(world)
     await service.start()
     _, requests = await asking(world)
-    answer = await requests.ask(mail(world, number=21), timeout=10)
+    answer = await requests.ask(mail(world, number=21), timeout=PATIENCE)
     assert answer == AgentReply(agent_id=world.name("agent"), body={"number": 42})
     assert requests.in_flight == 0
 
@@ -57,7 +57,7 @@ async def test_a_hundred_questions_at_once_get_their_own_answers(world: World) -
     service = answering(world)
     await service.start()
     _, requests = await asking(world)
-    answers = await asyncio.gather(*(requests.ask(mail(world, number=n), timeout=20) for n in range(100)))
+    answers = await asyncio.gather(*(requests.ask(mail(world, number=n), timeout=PATIENCE) for n in range(100)))
     assert [answer.body for answer in answers if isinstance(answer, AgentReply)] == [
         {"number": n * 2} for n in range(100)
     ]
@@ -70,7 +70,7 @@ async def test_two_services_that_ask_do_not_get_each_others_answers(world: World
     _, first = await asking(world)
     _, second = await asking(world)
     one, two = await asyncio.gather(
-        first.ask(mail(world, number=1), timeout=10), second.ask(mail(world, number=2), timeout=10)
+        first.ask(mail(world, number=1), timeout=PATIENCE), second.ask(mail(world, number=2), timeout=PATIENCE)
     )
     assert isinstance(one, AgentReply)
     assert isinstance(two, AgentReply)
@@ -91,7 +91,7 @@ async def test_no_answer_is_a_timeout_and_a_late_one_is_dropped(world: World) ->
     await outbox.send([read(question).reply(AgentReply(agent_id="late"))])
 
     # The next question is not given the late answer.
-    asking_again = asyncio.create_task(requests.ask(mail(world), timeout=10))
+    asking_again = asyncio.create_task(requests.ask(mail(world), timeout=PATIENCE))
     _, question = await held.wait_for(2)
     await outbox.send([read(question).reply(AgentReply(agent_id="right"))])
     assert await asking_again == AgentReply(agent_id="right")
@@ -100,14 +100,14 @@ async def test_no_answer_is_a_timeout_and_a_late_one_is_dropped(world: World) ->
 async def test_a_question_that_nobody_takes_is_unroutable(world: World) -> None:
     _, requests = await asking(world)
     with pytest.raises(UnroutableMessage):
-        await requests.ask(mail(world), timeout=5)
+        await requests.ask(mail(world), timeout=PATIENCE)
     assert requests.in_flight == 0
 
 
 async def test_a_question_without_connection_is_unavailable(world: World) -> None:
     requests = Requests(world.bus(), "asking")
     with pytest.raises(BusUnavailable):
-        await requests.ask(mail(world), timeout=5)
+        await requests.ask(mail(world), timeout=PATIENCE)
     assert requests.in_flight == 0
 
 
@@ -130,7 +130,7 @@ async def test_an_answer_that_fails_its_contract_is_an_error_and_a_dead_letter(w
     await bus.start()
     _, requests = await asking(world)
     with pytest.raises(UnreadableMessage, match="payload"):
-        await requests.ask(mail(world), timeout=10)
+        await requests.ask(mail(world), timeout=PATIENCE)
     await graves.wait_until(lambda: any(dead.message_id == world.name("bad") for dead in graves.deliveries))
 
 
@@ -139,7 +139,7 @@ async def test_stopping_fails_the_questions_that_wait(world: World) -> None:
     bus.subscribe(world.queue("agent", topology.agent_mail(world.name("agent"))), held, prefetch=10)
     await bus.start()
     service, requests = await asking(world)
-    waiting = asyncio.create_task(requests.ask(mail(world), timeout=60))
+    waiting = asyncio.create_task(requests.ask(mail(world), timeout=PATIENCE))
     await held.wait_for(1)
     await service.stop()
     with pytest.raises(BusUnavailable):
@@ -153,7 +153,7 @@ async def test_asking_may_begin_when_the_bus_runs_already(world: World) -> None:
     bus = await world.started()
     requests = Requests(bus, "late")
     await requests.start()
-    assert await requests.ask(mail(world, number=4), timeout=10) == AgentReply(
+    assert await requests.ask(mail(world, number=4), timeout=PATIENCE) == AgentReply(
         agent_id=world.name("agent"), body={"number": 8}
     )
     await requests.stop()

@@ -14,6 +14,7 @@ from contracts.topology import QueueKind
 from services.runtime.bus.delivering import DETAIL, QUEUE, REASON
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.service import Received, Refusal, Route, Service
+from services.runtime.store.base import Unreadable
 from tests.support.buses import Inbox, World, frame
 
 GOOD = wrap(CancelExecution(execution_id="e1", reason="good"), sender="test").model_dump(mode="json")
@@ -72,9 +73,9 @@ async def test_hostile_messages_are_dead_letters_with_their_reason_and_the_servi
     service = Service("victim", world.bus(), routes=[Route(queue, handlers={CancelExecution: cancel})])
     await service.start()
     client = await world.started()
-    sent = [frame(world.key(), body, type=kind) for body, kind, _, _ in HOSTILE.values()]
+    sent = [frame(world.key(), body, type=kind, message_id="") for body, kind, _, _ in HOSTILE.values()]
     good = json.dumps({**GOOD, "unknown_field": "is ignored"})
-    await client.publish([*sent, frame(world.key(), good, type="")])
+    await client.publish([*sent, frame(world.key(), good, type="", message_id=GOOD["id"])])
     await graves.wait_until(lambda: len(stories(graves, queue.name)) == len(HOSTILE))
     await service.stop()
     assert handled == ["good"]
@@ -97,12 +98,12 @@ async def test_a_refusal_is_the_reply_where_one_was_asked_for_and_a_dead_letter_
     reply_queue = topology.reply_queue(world.name(new_id()))
     await client.subscribe(reply_queue, replies, prefetch=5).start()
     body = json.dumps(GOOD)
-    await client.publish([frame(world.key(), body, type="", reply_to=reply_queue.name)])
+    await client.publish([frame(world.key(), body, type="", message_id=GOOD["id"], reply_to=reply_queue.name)])
     (reply,) = await replies.wait_for(1)
     assert json.loads(reply.body)["payload"]["code"] == "not_found"
     assert json.loads(reply.body)["correlation_id"] == GOOD["id"]
     assert stories(graves, queue.name) == []
-    await client.publish([frame(world.key(), body, type="")])
+    await client.publish([frame(world.key(), body, type="", message_id=GOOD["id"])])
     await graves.wait_until(lambda: len(stories(graves, queue.name)) == 1)
     await service.stop()
     assert stories(graves, queue.name) == [("refused", "there is no such thing")]
@@ -125,9 +126,31 @@ async def test_what_a_handler_returns_is_sent_before_its_message_is_settled(worl
     route = Route(world.queue(), handlers={CancelExecution: follow})
     service = Service("follower", world.bus(), routes=[route])
     await service.start()
-    await client.publish([frame(world.key(), json.dumps(GOOD), type="")])
+    await client.publish([frame(world.key(), json.dumps(GOOD), type="", message_id=GOOD["id"])])
     (message,) = await mail.wait_for(1)
     await service.stop()
     assert json.loads(message.body)["payload"]["body"] == {"n": 2}
     assert json.loads(message.body)["causation_id"] == GOOD["id"]
     assert seen == [0, 1]
+
+
+async def test_what_cannot_be_read_from_the_store_is_refused_and_not_tried_without_end(
+    world: World, graves: Inbox
+) -> None:
+    tried: list[str] = []
+
+    async def read(received: Received[CancelExecution]) -> Sequence[Outgoing[Any]]:
+        tried.append(received.message.execution_id)
+        raise Unreadable("workflow 'w1' is encrypted with key 'k1', which is not here")
+
+    queue = world.queue()
+    service = Service("reader", world.bus(), routes=[Route(queue, handlers={CancelExecution: read})])
+    await service.start()
+    client = await world.started()
+    await client.publish([frame(world.key(), json.dumps(GOOD), type="", message_id=GOOD["id"])])
+    await graves.wait_until(lambda: len(stories(graves, queue.name)) == 1)
+    await service.stop()
+    ((reason, detail),) = stories(graves, queue.name)
+    assert reason == "refused"
+    assert "key 'k1', which is not here" in detail
+    assert len(tried) == 1

@@ -10,6 +10,8 @@ import pytest
 from tests.support.buses import World
 from tests.support.host_world import HostWorld, host_world
 
+OWN_NAMES = False
+
 CONCURRENCY = 4
 
 
@@ -47,10 +49,11 @@ async def test_a_host_that_is_stuck_does_not_hold_back_the_rest(hosts: HostWorld
     count = 60
     for number in range(count):
         await hosts.step(f"s{number}")
-    await hosts.results_of(count - CONCURRENCY)
     await hosts.office.until(lambda done: len(done) == count)
-    assert by_host(hosts) == {"h1": CONCURRENCY, "h2": count - CONCURRENCY}
-    assert len(hosts.results()) == count - CONCURRENCY
+    begun = by_host(hosts)
+    assert 1 <= begun["h1"] <= CONCURRENCY, "it took none, or more than it can work on"
+    assert begun.total() == count
+    assert len(await hosts.results_of(count - begun["h1"])) == count - begun["h1"]
     await hosts.office.open(stuck)
     assert len(await hosts.results_of(count)) == count
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +13,13 @@ from contracts.hosts import HostAnnounced, PluginFault
 from contracts.registry import AgentFilter
 from services.runtime.store.base import BadCursor, HeaderFilter, Host, Page, Store, Unstorable
 from services.runtime.store.documents import MAX_TEXT_BYTES
-from tests.support.stores import STORES, opened_store
+from tests.support.stores import ENCRYPTED_IN_MEMORY, STORES, opened_store
 
 STARTING, IDLE, ERROR = AgentStatus.STARTING, AgentStatus.IDLE, AgentStatus.ERROR
 HARD_TEXT = ["\0", "a\0b", "\\", "\\0", "é'\"%$1{}", "\U0001d11e", "", "x" * 5_000, "x" * 4_999 + "y"]
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, *ENCRYPTED_IN_MEMORY])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with opened_store(request) as store:
         yield store
@@ -55,6 +56,17 @@ async def test_a_host_is_written_over_whatever_it_was(store: Store) -> None:
     await store.put_host(host("a", 20.0, types=("t", "u")))
     await store.put_host(host("a", 10.0, available=False))
     assert await store.list_hosts() == [host("a", 10.0, available=False)]
+
+
+async def test_a_host_that_said_that_it_ends_stays_told_apart_through_marks(store: Store) -> None:
+    ended = replace(host("a", 10.0, available=False), stopped=True)
+    await store.put_host(ended)
+    await store.put_host(host("b", 10.0, available=False))
+    assert await store.list_hosts() == [ended, host("b", 10.0, available=False)]
+    await store.mark_host("a", 11.0, available=False)
+    assert await store.list_hosts() == [replace(ended, seen_at=11.0), host("b", 10.0, available=False)]
+    await store.put_host(host("a", 12.0))
+    assert (await store.list_hosts())[0] == host("a", 12.0)
 
 
 async def test_a_mark_changes_when_a_host_was_heard_of_and_whether_it_is_there(store: Store) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from contracts.dead_letters import DeadLetter
 from services.runtime.store.base import BadCursor, DeadLetterFilter, HeaderFilter, Page, Store, Unstorable
-from services.runtime.store.documents import MAX_TEXT_BYTES, dead_letter_json
+from services.runtime.store.documents import dead_letter_json
 from services.runtime.store.letter_pages import MAX_PAGE_BYTES
-from tests.support.stores import STORES, opened_store
+from tests.support.stores import ENCRYPTED, STORES, largest, opened_store
 
 HARD_TEXT = ["\0", "a\0b", "\\", "\\0", "é'\"%$1{}", "\U0001d11e", "", "x" * 5_000, "x" * 4_999 + "y"]
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, *ENCRYPTED])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with opened_store(request) as store:
         yield store
@@ -189,23 +189,35 @@ async def test_a_cursor_of_letters_is_none_of_another_list(store: Store) -> None
 
 
 async def test_a_letter_at_the_limit_is_stored_and_one_above_is_refused_with_both_sizes(store: Store) -> None:
-    fits = sized("fits", MAX_TEXT_BYTES)
+    limit = largest(store)
+    fits = sized("fits", limit)
     await store.put_dead_letter(fits)
     assert await store.get_dead_letter("fits") == fits
-    refused = rf"dead letter above is {MAX_TEXT_BYTES + 1:,} bytes .* limit is {MAX_TEXT_BYTES:,}"
+    refused = rf"dead letter above is {limit + 1:,} bytes .* limit is {limit:,}"
     with pytest.raises(Unstorable, match=refused):
-        await store.put_dead_letter(sized("above", MAX_TEXT_BYTES + 1))
+        await store.put_dead_letter(sized("above", limit + 1))
     assert await store.get_dead_letter("above") is None
 
 
 async def test_a_page_of_large_letters_ends_where_a_reader_has_enough_and_the_next_goes_on(store: Store) -> None:
     for i in range(5):
-        await store.put_dead_letter(letter(f"x{i}", body=str(i) * 13_000_000))
+        await store.put_dead_letter(letter(f"x{i}", body=str(i) * 12_000_000))
     pages: list[list[tuple[str, str, int]]] = []
     cursor = None
     while not pages or cursor:
         found, cursor = await store.list_dead_letters(DeadLetterFilter(), Page(4, cursor))
         pages.append([(row.id, row.body[0], len(row.body)) for row in found])
-    of = {i: (f"x{i}", str(i), 13_000_000) for i in range(5)}
+    of = {i: (f"x{i}", str(i), 12_000_000) for i in range(5)}
     assert pages == [[of[4], of[3]], [of[2], of[1]], [of[0]]]
-    assert MAX_PAGE_BYTES // 13_000_000 == 2
+    assert MAX_PAGE_BYTES // 12_000_000 == 2
+
+
+async def test_letters_are_counted_up_to_a_limit_and_from_a_moment_on(store: Store) -> None:
+    assert await store.count_dead_letters(5) == 0
+    for number in range(7):
+        await store.put_dead_letter(letter(f"c{number}", died_at=100.0 + number))
+    assert [await store.count_dead_letters(limit) for limit in (1, 6, 7, 8, 1000)] == [1, 6, 7, 7, 7]
+    assert [await store.count_dead_letters(10, after) for after in (100.0, 104.0, 104.5, 107.0)] == [7, 3, 2, 0]
+    assert await store.count_dead_letters(2, 104.0) == 2
+    await store.delete_dead_letter("c6")
+    assert await store.count_dead_letters(10, 104.0) == 2

@@ -15,12 +15,12 @@ import pytest
 from contracts.history import ExecutionStatus, Header
 from contracts.workflow import Workflow
 from services.runtime.store.base import BadCursor, HeaderFilter, Page, Store
-from tests.support.stores import STORES, opened_store
+from tests.support.stores import ENCRYPTED_IN_MEMORY, STORES, opened_store
 
 RUNNING, COMPLETED, FAILED = ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, *ENCRYPTED_IN_MEMORY])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with opened_store(request) as store:
         yield store

@@ -26,11 +26,10 @@ from contracts.history import (
     StepSucceeded,
 )
 from services.runtime.store.base import Store, StoreError
-from services.runtime.store.documents import MAX_TEXT_BYTES
-from tests.support.stores import STORES, opened_store
+from tests.support.stores import ENCRYPTED, STORES, largest, opened_store
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, *ENCRYPTED])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     async with opened_store(request) as store:
         yield store
@@ -265,18 +264,17 @@ async def test_no_payloads(store: Store) -> None:
 
 
 async def test_a_payload_at_the_limit_is_stored_and_one_above_is_refused_with_both_sizes(store: Store) -> None:
-    fits = "é" * ((MAX_TEXT_BYTES - 2) // 2)
+    limit = largest(store)
+    fits = "é" * ((limit - 2) // 2)
     await store.put_payloads({"fits": fits})
     assert await store.get_payloads(["fits"]) == {"fits": fits}
-    with pytest.raises(
-        StoreError, match=rf"payload above is {MAX_TEXT_BYTES + 1:,} bytes .* limit is {MAX_TEXT_BYTES:,}"
-    ):
-        await store.put_payloads({"small": 1, "above": "x" * (MAX_TEXT_BYTES - 1)})
+    with pytest.raises(StoreError, match=rf"payload above is {limit + 1:,} bytes .* limit is {limit:,}"):
+        await store.put_payloads({"small": 1, "above": "x" * (limit - 1)})
     assert await store.get_payloads(["small", "above"]) == {}
 
 
 async def test_more_large_payloads_than_one_message_holds(store: Store) -> None:
-    payloads = {f"p{i}": {"text": str(i) * 13_000_000} for i in range(5)}
+    payloads = {f"p{i}": {"text": str(i) * 12_000_000} for i in range(5)}
     await store.put_payloads(payloads)
     assert await store.get_payloads(payloads.keys()) == payloads
 

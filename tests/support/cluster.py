@@ -6,16 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from scripts.servers import free_port
+from tests.support import patience
+from tests.support.api_access import HEADERS, store_admin_key
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("orchestrator", "registry", "dead_letters", "data_agent", "decision_agent", "coordinator_agent", "edge")
 PATIENCE = 120.0
 
 
@@ -23,7 +25,9 @@ class Cluster:
     """Processes of ``python -m services``, with their logs in a folder.
 
     Each process has a name: the service's, or the service's with a suffix for a second one (``orchestrator#2``);
-    ``all`` is every service in one process, ``worker`` the tests' own agent, whose ledger is ``self.ledger``.
+    ``all`` is every service in one process, ``worker`` the tests' own agent, whose ledger is ``self.ledger``. Before an
+    edge is started the tests' admin key is stored, whether there will be an access service or not. Edges wait for as
+    long as it takes a machine that stands still to go on.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
@@ -32,21 +36,29 @@ class Cluster:
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self._folder = folder
-        self._client = httpx.Client(timeout=30)
+        self._client = httpx.Client(timeout=30, headers=HEADERS)
+        self._key_is_stored = False
         self._environment = {
             **os.environ,
+            "ANSWER_TIMEOUT": f"{patience.SECONDS:g}",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "API_PORT": str(self.port),
+            "METRICS_PORT": "0",
             "LOG_LEVEL": "INFO",
             "WORKER_LEDGER": str(self.ledger),
             **environment,
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._said_before: dict[str, int] = {}  # characters in the log when a process was started, by its name
 
     def start(self, *names: str, extra: Mapping[str, str] | None = None) -> None:
         """Start processes; ``extra`` is added to their environment."""
+        if not self._key_is_stored and {"edge", "all"} & {name.partition("#")[0] for name in names}:
+            store_admin_key(self.database_url)
+            self._key_is_stored = True
         for name in names:
             with (self._folder / f"{name}.log").open("ab") as log:
+                self._said_before[name] = len(self.log(name))
                 self._processes[name] = subprocess.Popen(
                     [sys.executable, "-m", *_module(name.partition("#")[0])],
                     cwd=ROOT,
@@ -55,6 +67,10 @@ class Cluster:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+
+    @property
+    def database_url(self) -> str:
+        return self._environment["DATABASE_URL"]
 
     def alive(self, name: str) -> bool:
         return self._processes[name].poll() is None
@@ -69,10 +85,17 @@ class Cluster:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def signal(self, name: str) -> None:
+        """Tell it to end."""
+        self._processes[name].send_signal(signal.SIGTERM)
+
+    def wait(self, name: str) -> int:
+        """Its exit code, once it has ended."""
+        return self._processes.pop(name).wait(60)
+
     def terminate(self, name: str) -> int:
-        process = self._processes.pop(name)
-        process.send_signal(signal.SIGTERM)
-        return process.wait(60)
+        self.signal(name)
+        return self.wait(name)
 
     def close(self) -> None:
         for name in list(self._processes):
@@ -82,7 +105,41 @@ class Cluster:
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
 
+    def told_again(self) -> bool:
+        """Whether an orchestrator had to commit or to tell something once more, because the store or the broker kept it
+        waiting for seconds. Then a step may have been sent twice and done twice, by their own promise: its result
+        counts once."""
+        names = ("orchestrator", "all")
+        paths = [path for path in self._folder.glob("*.log") if path.stem.partition("#")[0] in names]
+        return any(word in path.read_text() for path in paths for word in ("commit put off", "telling put off"))
+
+    def check_that_each_was_done(self, keys: Collection[str], lines: Mapping[str, int]) -> None:
+        """``lines``: how often each key of work stands in the ledger. Each does, and once unless an orchestrator told
+        its hosts again."""
+        assert lines.keys() == set(keys)
+        if not self.told_again():
+            assert lines == dict.fromkeys(keys, 1)
+
+    def keep_alive(self, name: str, executions: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
+        """Until they have ended, do what a supervisor does: start the process again whenever it has died."""
+        deadline = time.monotonic() + 2 * PATIENCE  # one start after the other
+        while any(self.execution(one)["status"] == "running" for one in executions):
+            assert time.monotonic() < deadline, self.log(name)
+            if not self.alive(name):
+                self.start(name, extra=extra)
+            time.sleep(0.1)
+
     # ---- use
+
+    def wait_until_started(self, *names: str) -> None:
+        """Each of these processes, as it was started last, has said that its service started. A signal that comes
+        before a process takes any simply ends it."""
+        deadline = time.monotonic() + PATIENCE
+        for name in names:
+            while "service started" not in self.log(name)[self._said_before[name] :]:
+                assert self.alive(name), self.log(name)[-4_000:]
+                assert time.monotonic() < deadline, f"{name} never started: {self.log(name)[-4_000:]}"
+                time.sleep(0.05)
 
     def wait_until_ready(self, *agent_types: str) -> None:
         """The edge answers, and a definition that uses these agent types passes its checks."""
@@ -102,14 +159,14 @@ class Cluster:
         raise AssertionError(f"not ready: {said}\n" + "\n".join(self._tails()))
 
     def start_execution(self, definition: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> str:
-        answer = self._client.post(
-            f"{self.url}/executions", json={"definition": definition, "inputs": inputs or {}}, timeout=30
-        )
+        body = {"definition": definition, "inputs": inputs or {}}
+        once = {"Idempotency-Key": uuid.uuid4().hex}
+        answer = _unless_busy(lambda: self._client.post(f"{self.url}/executions", json=body, headers=once, timeout=30))
         assert answer.status_code == 202, answer.text
         return str(answer.json()["execution_id"])
 
     def execution(self, execution_id: str) -> dict[str, Any]:
-        answer = self._client.get(f"{self.url}/executions/{execution_id}", timeout=30)
+        answer = _unless_busy(lambda: self._client.get(f"{self.url}/executions/{execution_id}", timeout=30))
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -117,10 +174,11 @@ class Cluster:
         """Every event, in order, over all pages."""
         events: list[dict[str, Any]] = []
         after = 0
+        place = f"{self.url}/executions/{execution_id}/history"
         while True:
-            page = self._client.get(
-                f"{self.url}/executions/{execution_id}/history", params={"after": after}, timeout=30
-            ).json()
+            answer = _unless_busy(lambda after=after: self._client.get(place, params={"after": after}, timeout=30))
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
             for entry in page["entries"]:
                 events += entry["events"]
                 after = entry["n"]
@@ -141,6 +199,19 @@ class Cluster:
         return [
             f"--- {path.stem}\n" + "\n".join(path.read_text().splitlines()[-15:]) for path in self._folder.glob("*.log")
         ]
+
+
+def whole_lines(text: str) -> list[str]:
+    """Of a file that is being written: what comes after the last end of a line is not there yet as a whole."""
+    return text.rpartition("\n")[0].splitlines()
+
+
+def _unless_busy(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """The answer, asked for again while it is the 503 of a busy machine, whose clients are told to ask again."""
+    until = time.monotonic() + PATIENCE
+    while (answer := ask()).status_code == 503 and time.monotonic() <= until:
+        time.sleep(1)
+    return answer
 
 
 def _module(service: str) -> list[str]:

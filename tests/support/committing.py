@@ -4,16 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from contracts.catalog import MESSAGES
 from contracts.envelope import envelope_of
 from contracts.execution import RunSteps, StepResult
 from contracts.workflow import WorkflowDefinition
 from services.orchestrator.committer import Committer
+from services.orchestrator.counting import Counting
 from services.orchestrator.engine import Limits, Plan, Start, execution_plan
 from services.orchestrator.mailbox import Item, Receipt
 from services.orchestrator.states import States
 from services.runtime.bus.base import BusUnavailable, Frame, UnroutableMessage
 from services.runtime.service import Outbox
+from services.runtime.telemetry.workflow_metrics import WorkflowMetrics
 from tests.support.memory_store import MemoryStore
 
 
@@ -70,18 +74,26 @@ class Plans(dict[str, Plan]):
 
 
 class Desk:
-    """A committer with everything around it, and a clock that stands still unless it is moved."""
+    """A committer with everything around it, and a clock that stands still unless it is moved. What it counts is in
+    ``registry``; desks with the same store are replicas."""
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - it cannot change
+    def __init__(self, limits: Limits = Limits(), store: MemoryStore | None = None) -> None:  # noqa: B008 - it cannot change
         self.limits = limits
         self.now = 1_000.0
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
+        self.registry = CollectorRegistry()
+        counting = Counting(WorkflowMetrics(self.registry))
         self.bus = NotingBus()
         self.plans = Plans()
-        self.states = States(self.store, self.plans)  # type: ignore[arg-type]
+        self.states = States(self.store, self.plans, on_read=counting.read)  # type: ignore[arg-type]
         outbox = Outbox(self.bus, "test")  # type: ignore[arg-type]
         self.committer = Committer(
-            self.store, self.states, outbox, clock=lambda: self.now, sleep=lambda _: asyncio.sleep(0)
+            self.store,
+            self.states,
+            outbox,
+            clock=lambda: self.now,
+            sleep=lambda _: asyncio.sleep(0),
+            counting=counting,
         )
 
     def plan(self, *step_ids: str, **step: Any) -> Plan:

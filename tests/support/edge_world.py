@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import Any, ClassVar
 import httpx
 from pydantic import BaseModel
 
+from contracts.access import ApiKey, Role
 from contracts.history import ExecutionStatus, LogEntry
 from services.edge.app import build as build_edge
 from services.edge.dependencies import Edge
 from services.edge.server import Server
+from services.monitor.app import build as build_monitor
+from services.monitor.pace import Pace
 from services.orchestrator.app import build as build_orchestrator
 from services.registry.app import build as build_registry
 from services.runtime.agent import BaseAgent, CapabilityError, capability
@@ -21,9 +25,13 @@ from services.runtime.bus.base import Bus
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
 from services.runtime.hosting.host import agent_service
+from services.runtime.security.api_keys import read_key_text, secret_hash
 from services.runtime.service import Service
 from services.runtime.settings import Settings
 from services.runtime.store.base import Store
+from services.runtime.store.documents import api_key_document
+from services.runtime.telemetry.telemetry import Telemetry
+from tests.support.api_access import ADMIN_KEY, HASH_KEY, HEADERS
 from tests.support.memory_store import MemoryStore
 
 PATIENCE = 30.0
@@ -67,9 +75,20 @@ def definition(*steps: dict[str, Any], name: str = "test_workflow") -> dict[str,
 CHAIN = definition(step("step1", data="inputs.x"), step("step2", data="step1.output.data"))
 
 
+def stored_key(text: str, *, name: str = "tests", role: Role = Role.ADMIN, **more: Any) -> ApiKey:
+    """A key as the access service stores it."""
+    parts = read_key_text(text)
+    assert parts is not None, text
+    hashed = secret_hash(parts.secret, HASH_KEY)
+    return ApiKey(id=parts.id, name=name, role=role, secret_hash=hashed, created_at=1.0, **more)
+
+
+ADMIN = stored_key(ADMIN_KEY)
+
+
 @dataclass
 class World:
-    """Everything in this process, over one direct broker and one store in memory."""
+    """Everything in this process, over one direct broker and one store in memory; ``telemetry`` is the process's."""
 
     settings: Settings
     broker: DirectBroker = field(default_factory=DirectBroker)
@@ -77,6 +96,7 @@ class World:
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     running: list[Service | Server] = field(default_factory=list)
     clients: list[httpx.AsyncClient] = field(default_factory=list)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def bus(self) -> DirectBus:
         return DirectBus(self.broker)
@@ -86,12 +106,27 @@ class World:
         self.running.append(service)
 
     async def run_edge(self, bus: Bus | None = None, store: Store | None = None) -> httpx.AsyncClient:
-        """Serve, and return a client of it."""
-        server = build_edge(self.settings, bus or self.bus(), store or self.store)
+        """Serve, and return a client of it that is signed in with the admin key: it is in the world's own store, and a
+        store that is given has to have it."""
+        self.keep(ADMIN)
+        server = build_edge(self.settings, bus or self.bus(), store or self.store, telemetry=self.telemetry)
         await self.run(server)
-        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=PATIENCE)
+        return self.client(server.port, HEADERS)
+
+    def client(self, port: int, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, headers=headers)
         self.clients.append(client)
         return client
+
+    def stranger(self) -> httpx.AsyncClient:
+        """A client of the edge that runs, who brings no credentials."""
+        (server,) = [service for service in self.running if isinstance(service, Server)]
+        return self.client(server.port)
+
+    def keep(self, *keys: ApiKey) -> None:
+        """Have API keys in the store."""
+        for key in keys:
+            self.store.rows["api_keys"][key.id] = api_key_document(key)
 
     @property
     def edge(self) -> Edge:
@@ -101,11 +136,17 @@ class World:
         return edge
 
     async def run_orchestrator(self, bus: Callable[[], Bus] | None = None) -> None:
-        await self.run(build_orchestrator(self.settings, (bus or self.bus)(), self.store))
+        bus = bus or self.bus
+        await self.run(build_orchestrator(self.settings, bus(), self.store, telemetry=self.telemetry))
 
     async def run_agents(self, bus: Callable[[], Bus] | None = None) -> None:
-        await self.run(build_registry(self.settings, (bus or self.bus)(), self.store))
-        await self.run(agent_service(DeskAgent, self.settings, (bus or self.bus)(), {"gates": self.gates}))
+        bus = bus or self.bus
+        gates = {"gates": self.gates}
+        await self.run(build_registry(self.settings, bus(), self.store, telemetry=self.telemetry))
+        await self.run(agent_service(DeskAgent, self.settings, bus(), gates, telemetry=self.telemetry))
+
+    async def run_monitor(self, bus: Callable[[], Bus] | None = None, pace: Pace | None = None) -> None:
+        await self.run(build_monitor(self.settings, (bus or self.bus)(), self.store, pace=pace))
 
     def open_gate(self, name: str) -> None:
         self.gates.setdefault(name, asyncio.Event()).set()
@@ -140,12 +181,12 @@ async def accepts(client: httpx.AsyncClient, wanted: Mapping[str, Any]) -> bool:
     return (await client.post(f"{API}/workflows?workflow_id=probe", json=wanted)).status_code == 201
 
 
-async def until(reached: Callable[[], Any]) -> None:
+async def until(reached: Callable[[], Any]) -> Any:
+    """Ask until the answer is true, and return it."""
     async with asyncio.timeout(PATIENCE):
-        while True:
-            if await reached():
-                return
+        while not (answer := await reached()):
             await asyncio.sleep(0.01)
+    return answer
 
 
 async def ended(client: httpx.AsyncClient, href: str) -> dict[str, Any]:
@@ -159,8 +200,12 @@ async def ended(client: httpx.AsyncClient, href: str) -> dict[str, Any]:
 
 
 async def started(client: httpx.AsyncClient, wanted: Mapping[str, Any], **inputs: Any) -> str:
-    """The path of an execution just started."""
-    answer = await client.post(f"{API}/executions", json={"definition": wanted, "inputs": inputs})
+    """The path of an execution just started. As the API advises, a 503 is answered by the same start under its key."""
+    once = {"Idempotency-Key": uuid.uuid4().hex}
+    body = {"definition": wanted, "inputs": inputs}
+    async with asyncio.timeout(PATIENCE):
+        while (answer := await client.post(f"{API}/executions", json=body, headers=once)).status_code == 503:
+            await asyncio.sleep(0.1)
     assert answer.status_code == 202, answer.text
     return answer.headers["location"]
 

@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from contracts.access import ApiKey
 from contracts.agents import AgentRecord
+from contracts.audit import AuditCheckpoint, AuditEntry, AuditFilter
 from contracts.dead_letters import DeadLetter
 from contracts.history import ExecutionStatus, Header, LogEntry, entry_id
 from contracts.registry import AgentFilter
 from contracts.workflow import Workflow
-from services.runtime.store import documents
+from services.runtime.store import audit_documents, documents
 from services.runtime.store.base import DeadLetterFilter, HeaderFilter, Host, Page
 from services.runtime.store.cursor import Cursor, decode_cursor
 from services.runtime.store.documents import Document
@@ -34,7 +36,7 @@ class MemoryStore:
     def __init__(self, hook: Hook | None = None) -> None:
         self.hook = hook
         self.calls: dict[str, int] = defaultdict(int)
-        self.rows: dict[str, dict[str, Document]] = defaultdict(dict)
+        self.rows: dict[str, dict[Any, Document]] = defaultdict(dict)
 
     async def start(self) -> None:
         pass
@@ -217,8 +219,80 @@ class MemoryStore:
 
         return await self._do("list_dead_letters", of_page)
 
+    async def count_dead_letters(self, limit: int, died_after: float = 0.0) -> int:
+        def count() -> int:
+            return min(limit, sum(bool(row["died_at"] >= died_after) for row in self.rows["dead_letters"].values()))
+
+        return await self._do("count_dead_letters", count)
+
     async def delete_dead_letter(self, letter_id: str) -> bool:
         return await self._do("delete_dead_letter", lambda: self._delete("dead_letters", letter_id))
+
+    # ---- API keys
+
+    async def claim(self, name: str) -> bool:
+        return bool(await self._do("claim", lambda: self._insert("claims", [{"_id": name}])))
+
+    async def add_api_key(self, key: ApiKey) -> bool:
+        row = documents.api_key_document(key)
+        return bool(await self._do("add_api_key", lambda: self._insert("api_keys", [row])))
+
+    async def write_api_key(self, key: ApiKey) -> bool:
+        row = documents.api_key_document(key)
+        return await self._do("write_api_key", lambda: key.id in self.rows["api_keys"] and self._put("api_keys", row))
+
+    async def get_api_key(self, key_id: str) -> ApiKey | None:
+        rows = await self._do("get_api_key", lambda: self._by_ids("api_keys", [key_id]))
+        return documents.api_key_of(rows[0]) if rows else None
+
+    async def list_api_keys(self, page: Page) -> tuple[list[ApiKey], str | None]:
+        def of_page() -> tuple[list[ApiKey], str | None]:
+            found = [documents.api_key_of(row) for row in self.rows["api_keys"].values()]
+            return _page("API keys", found, [(0.0, key.id) for key in found], page, latest_first=False)
+
+        return await self._do("list_api_keys", of_page)
+
+    # ---- the audit log
+
+    async def append_audit(self, entries: Sequence[AuditEntry]) -> int:
+        rows = [audit_documents.entry_document(entry) for entry in entries]
+
+        def until_taken() -> int:
+            taken = (i for i, row in enumerate(rows) if row["_id"] in self.rows["audit"])
+            return len(self._insert("audit", rows[: next(taken, len(rows))]))
+
+        return await self._do("append_audit", until_taken)
+
+    async def last_audit(self) -> AuditEntry | None:
+        rows = await self._do("last_audit", lambda: self._above("audit", 0)[-1:])
+        return audit_documents.entry_of(rows[0]) if rows else None
+
+    async def read_audit(self, after: int, limit: int) -> list[AuditEntry]:
+        rows = await self._do("read_audit", lambda: self._above("audit", after)[:limit])
+        return audit_documents.until_altered(rows, audit_documents.entry_of)
+
+    async def has_audit(self, record_ids: Collection[str]) -> set[str]:
+        return await self._do(
+            "has_audit", lambda: {row["record_id"] for row in self.rows["audit"].values()} & set(record_ids)
+        )
+
+    async def list_audit(self, filter: AuditFilter, page: Page) -> tuple[list[AuditEntry], str | None]:
+        before = audit_documents.place_before(page)
+
+        def of_page() -> tuple[list[AuditEntry], str | None]:
+            latest_first = map(audit_documents.entry_of, reversed(self._above("audit", 0)))
+            found = [e for e in latest_first if (before is None or e.n < before) and _is_asked_for(e, filter)]
+            return audit_documents.shown(found, page)
+
+        return await self._do("list_audit", of_page)
+
+    async def add_audit_checkpoint(self, checkpoint: AuditCheckpoint) -> None:
+        row = audit_documents.checkpoint_document(checkpoint)
+        await self._do("add_audit_checkpoint", lambda: self._insert("audit_checkpoints", [row]))
+
+    async def read_audit_checkpoints(self, after: int, limit: int) -> list[AuditCheckpoint]:
+        rows = await self._do("read_audit_checkpoints", lambda: self._above("audit_checkpoints", after)[:limit])
+        return [audit_documents.checkpoint_of(row) for row in rows]
 
     # ---- within
 
@@ -231,7 +305,7 @@ class MemoryStore:
             await self.hook(operation, "after")
         return result
 
-    def _insert(self, name: str, rows: Sequence[Document]) -> set[str]:
+    def _insert(self, name: str, rows: Sequence[Document]) -> set[Any]:
         fresh = [row for row in rows if self.rows[name].setdefault(row["_id"], row) is row]
         return {row["_id"] for row in fresh}
 
@@ -250,6 +324,10 @@ class MemoryStore:
 
     def _by_ids(self, name: str, ids: Collection[str]) -> list[Document]:
         return [row for key in ids if (row := self.rows[name].get(key)) is not None]
+
+    def _above(self, name: str, n: int) -> list[Document]:
+        """By number, those whose number is greater."""
+        return [row for key, row in sorted(self.rows[name].items()) if key > n]
 
     def _headers(self) -> list[Header]:
         return [documents.header_of(row) for row in self.rows["headers"].values()]
@@ -278,6 +356,14 @@ def _is_meant(agent: AgentRecord, filter: AgentFilter) -> bool:
         and (filter.capability is None or filter.capability in agent.capabilities)
         and (filter.statuses is None or agent.status in filter.statuses)
         and (filter.agent_ids is None or agent.agent_id in filter.agent_ids)
+    )
+
+
+def _is_asked_for(entry: AuditEntry, filter: AuditFilter) -> bool:
+    return (
+        all(getattr(entry.record, name) == value for name, value in audit_documents.asked(filter).items())
+        and (filter.since is None or filter.since <= entry.record.at)
+        and (filter.until is None or entry.record.at < filter.until)
     )
 
 

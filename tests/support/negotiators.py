@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
@@ -18,7 +19,13 @@ from services.runtime.service import Service
 from services.runtime.settings import Protocol, Settings
 from tests.support.running import Running, start
 
-SETTINGS = Settings(communication_protocol=Protocol.DIRECT, shutdown_timeout=0.5, agent_heartbeat=0.5)
+SETTINGS = Settings(
+    communication_protocol=Protocol.DIRECT,
+    shutdown_timeout=0.5,
+    agent_heartbeat=0.5,
+    # Said here because this may be imported before the tests' environment is set.
+    agent_policy=Path(__file__).with_name("policy.toml"),
+)
 
 
 class Site(BaseModel):

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from contracts.topology import Queue
-from scripts.redis_server import RedisServer
-from services.runtime.bus.base import Bus, BusUnavailable, Frame
+from services.runtime.bus.base import Bus
+from tests.support.bus_faults import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
 TIME_TO_LIVE = 2.0
 
 HOLDER = """
@@ -20,12 +19,12 @@ from contracts.topology import Address, Exchange, Queue, QueueKind
 from services.runtime.bus.redis import RedisBus
 
 async def main():
-    url, name, kind, settle, limit, grave = sys.argv[1:]
+    url, name, kind, settle, limit, grave, time_to_live = sys.argv[1:]
     async def receive(delivery):
         print(delivery.body.decode(), delivery.redeliveries, flush=True)
         if settle == "settle":
             await delivery.ack()
-    bus = RedisBus(url, time_to_live=2.0)
+    bus = RedisBus(url, confirm_timeout=30.0, time_to_live=float(time_to_live))
     work = (Address(Exchange.COMMANDS, name),), QueueKind(kind), int(limit), Address(Exchange.DEAD, grave)
     bus.subscribe(Queue(name, *work), receive, prefetch=3)
     feed = Queue(name + ".feed", (Address(Exchange.EVENTS, name),), QueueKind.BROADCAST, delivery_limit=None)
@@ -39,10 +38,17 @@ asyncio.run(main())
 
 
 @asynccontextmanager
-async def other_process(url: str, queue: Queue, settle: str = "hold") -> AsyncIterator[asyncio.subprocess.Process]:
+async def other_process(
+    url: str, queue: Queue, settle: str = "hold", *, time_to_live: float = 10.0
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that takes up to three messages of the queue, says which, and does nothing else. It listens to events
-    of the queue's name too."""
-    words = (url, queue.name, queue.kind.value, settle, str(queue.delivery_limit), queue.dead_letter.key)
+    of the queue's name too.
+
+    Its session outlives its standing still for a while: when it is killed, that is seen by its connection, which the
+    test's buses look for at their own pace.
+    """
+    limits = (str(queue.delivery_limit), queue.dead_letter.key, str(time_to_live))
+    words = (url, queue.name, queue.kind.value, settle, *limits)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HOLDER, *words),
         cwd=ROOT,
@@ -65,14 +71,6 @@ async def line_of(process: asyncio.subprocess.Process, beginning: str) -> str:
                 return line
 
 
-async def stop(server: RedisServer) -> None:
-    await asyncio.to_thread(server.stop)
-
-
-async def start(server: RedisServer) -> None:
-    await asyncio.to_thread(server.start)
-
-
 async def until(reached: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not await reached():
@@ -84,13 +82,3 @@ async def until_away(bus: Bus) -> None:
         return not bus.connected
 
     await until(away)
-
-
-async def until_published(bus: Bus, message: Frame) -> None:
-    """Publish as a client does that must get its message through: again under the same id until it is confirmed."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await bus.publish([message])
-            except BusUnavailable:
-                await asyncio.sleep(0.05)

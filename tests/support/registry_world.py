@@ -24,7 +24,7 @@ from services.runtime.settings import Protocol, Settings
 from tests.support.host_world import Clerk, Office
 from tests.support.memory_store import MemoryStore
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 HEARTBEAT = 0.2
 
 M = TypeVar("M", bound=Message)

@@ -19,6 +19,7 @@ from services.runtime.requests import Requests
 from services.runtime.service import Service
 from services.runtime.settings import Settings
 from services.runtime.store.base import Store
+from services.runtime.telemetry.telemetry import Telemetry
 
 PATIENCE = 30.0
 
@@ -44,8 +45,8 @@ class Running:
         await self._requests.stop()
         await self._bus.close()
 
-    async def ask(self, message: Message) -> Message:
-        return await self._requests.ask(Outgoing(message), PATIENCE)
+    async def ask(self, message: Message, *, traceparent: str = "") -> Message:
+        return await self._requests.ask(Outgoing(message, traceparent=traceparent), PATIENCE)
 
     async def until(self, question: Callable[[], Awaitable[Any]]) -> Any:
         """Ask until the answer is true, and return it."""
@@ -56,30 +57,41 @@ class Running:
 
     async def ended(self, execution_id: str) -> str:
         """Wait for an execution to end; returns how."""
-
-        async def status() -> str | None:
-            header = (await self.store.read_headers([execution_id])).get(execution_id)
-            return header.status.value if header is not None and header.status.ended else None
-
-        return str(await self.until(status))
+        return str(await self.until(lambda: how_it_ended(self.store, execution_id)))
 
     async def outputs(self, execution_id: str) -> dict[str, Any]:
-        """What each step that succeeded gave."""
-        entries = (await self.store.read_log({execution_id: 0}))[execution_id]
-        events = [event for entry in entries for event in entry.events]
-        return {event.step: event.output for event in events if event.kind == "step_succeeded"}
+        return await outputs_of(self.store, execution_id)
+
+
+async def how_it_ended(store: Store, execution_id: str) -> str | None:
+    """An execution's status once it has ended, None before."""
+    header = (await store.read_headers([execution_id])).get(execution_id)
+    return header.status.value if header is not None and header.status.ended else None
+
+
+async def outputs_of(store: Store, execution_id: str) -> dict[str, Any]:
+    """What each step that succeeded gave."""
+    entries = (await store.read_log({execution_id: 0}))[execution_id]
+    events = [event for entry in entries for event in entry.events]
+    return {event.step: event.output for event in events if event.kind == "step_succeeded"}
 
 
 @asynccontextmanager
 async def running(
-    store: Store, settings: Settings, more: Sequence[Callable[[DirectBroker], Service]] = ()
+    store: Store,
+    settings: Settings,
+    more: Sequence[Callable[[DirectBroker], Service]] = (),
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[Running]:
     """Orchestrator, registry and the three agents; ``more`` builds further services on the same broker."""
     broker = DirectBroker()
     services = [
-        build_orchestrator(settings, DirectBus(broker), store),
-        build_registry(settings, DirectBus(broker), store),
-        *(build(settings, DirectBus(broker)) for build in (build_data, build_decision, build_coordinator)),
+        build_orchestrator(settings, DirectBus(broker), store, telemetry=telemetry),
+        build_registry(settings, DirectBus(broker), store, telemetry=telemetry),
+        *(
+            build(settings, DirectBus(broker), telemetry=telemetry)
+            for build in (build_data, build_decision, build_coordinator)
+        ),
         *(build(broker) for build in more),
     ]
     system = Running(broker, store)

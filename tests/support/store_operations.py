@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from contracts.access import ApiKey, Role
 from contracts.agents import AgentDescriptor, AgentRecord
+from contracts.audit import AuditCheckpoint, AuditFilter, AuditRecord, AuditResult
 from contracts.dead_letters import DeadLetter
 from contracts.history import ExecutionStatus, Header, LogEntry, StepSkipped
 from contracts.hosts import HostAnnounced
 from contracts.registry import AgentFilter
 from contracts.workflow import Workflow
+from services.runtime.audit_chain import link
 from services.runtime.store.base import DeadLetterFilter, HeaderFilter, Host, Page, Store
 
 
@@ -33,6 +36,20 @@ def agent(agent_id: str) -> AgentRecord:
 
 def letter(letter_id: str) -> DeadLetter:
     return DeadLetter(id=letter_id, reason="r", body="é", size=2, died_at=1.0)
+
+
+def api_key(key_id: str = "ck_aaaaaaaaaaaa", **fields: Any) -> ApiKey:
+    given: dict[str, Any] = {"name": "n", "role": Role.VIEWER, "secret_hash": "0" * 64, "created_at": 1.0, **fields}
+    return ApiKey(id=key_id, **given)
+
+
+def record(record_id: str, **fields: Any) -> AuditRecord:
+    given: dict[str, Any] = {"at": 1.0, "actor": "key:a", "action": "x", "result": AuditResult.DONE, **fields}
+    return AuditRecord(id=record_id, **given)
+
+
+def checkpoint(n: int, text: str = "s") -> AuditCheckpoint:
+    return AuditCheckpoint(n=n, hash="0" * 64, at=1.5, signature=text)
 
 
 OPERATIONS: dict[str, Callable[[Store], Awaitable[Any]]] = {
@@ -68,7 +85,20 @@ OPERATIONS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "put_dead_letter": lambda store: store.put_dead_letter(letter("d")),
     "get_dead_letter": lambda store: store.get_dead_letter("d"),
     "list_dead_letters": lambda store: store.list_dead_letters(DeadLetterFilter(), Page()),
+    "count_dead_letters": lambda store: store.count_dead_letters(10),
     "delete_dead_letter": lambda store: store.delete_dead_letter("d"),
+    "claim": lambda store: store.claim("c"),
+    "add_api_key": lambda store: store.add_api_key(api_key()),
+    "write_api_key": lambda store: store.write_api_key(api_key()),
+    "get_api_key": lambda store: store.get_api_key(api_key().id),
+    "list_api_keys": lambda store: store.list_api_keys(Page()),
+    "append_audit": lambda store: store.append_audit(link(None, [record("r")])),
+    "last_audit": lambda store: store.last_audit(),
+    "read_audit": lambda store: store.read_audit(0, 10),
+    "has_audit": lambda store: store.has_audit(["r"]),
+    "list_audit": lambda store: store.list_audit(AuditFilter(), Page()),
+    "add_audit_checkpoint": lambda store: store.add_audit_checkpoint(checkpoint(1)),
+    "read_audit_checkpoints": lambda store: store.read_audit_checkpoints(0, 10),
 }
 
 

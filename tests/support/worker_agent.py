@@ -15,11 +15,12 @@ from services.runtime.settings import load_settings
 
 
 class Work(BaseModel):
-    """``milliseconds`` of waiting; a line ``key`` in the ledger; failures until the ledger has ``fail_times`` lines of
-    the key; ``die`` ends the process as a crash does."""
+    """A line ``key`` in the ledger; ``milliseconds`` of waiting; more of it until there is a file ``until``; failures
+    until the ledger has ``fail_times`` lines of the key; ``die`` ends the process as a crash does."""
 
     key: str
     milliseconds: int = 0
+    until: str = ""
     fail_times: int = 0
     die: bool = False
     after: object = None
@@ -49,6 +50,8 @@ class WorkerAgent(BaseAgent):
         if request.die:
             os._exit(9)
         time.sleep(request.milliseconds / 1000)
+        while request.until and not Path(request.until).exists():
+            time.sleep(0.02)
         if ledger.read_text().splitlines().count(request.key) <= request.fail_times:
             raise CapabilityError(f"{request.key} is to fail", code="ToldToFail", retryable=True)
         return Done(key=request.key, pid=os.getpid())
@@ -58,5 +61,17 @@ if __name__ == "__main__":
     settings = load_settings()
     config = {"ledger": os.environ["WORKER_LEDGER"]}
     raise SystemExit(
-        run_process("worker", settings, lambda: [agent_service(WorkerAgent, settings, open_bus(settings), config)])
+        run_process(
+            "worker",
+            settings,
+            lambda telemetry: [
+                agent_service(
+                    WorkerAgent,
+                    settings,
+                    open_bus(settings, "worker", telemetry=telemetry),
+                    config,
+                    telemetry=telemetry,
+                )
+            ],
+        )
     )

@@ -33,6 +33,7 @@ GUIDE = ROOT / "docs" / "agent_development_guide.md"
 PATIENCE = 150.0
 BLOCK = re.compile(r"^```(?P<language>\w+)(?: (?P<use>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("DATABASE_URL", "RABBITMQ_URL", "REDIS_URL", "COMMUNICATION_PROTOCOL", "COMM_PROTOCOL", "PLUGIN_FOLDER")
+ACCESS = ("API_KEY_HASH_KEY", "INITIAL_ADMIN_KEY", "AGENT_POLICY", "RATE_LIMIT")  # which the tests get in with
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Reader:
         self._port = free_port()
         self._running: subprocess.Popen[bytes] | None = None
         self._starts = 0
-        kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+        kept = {name: value for name, value in os.environ.items() if name not in (*ELSEWHERE, *ACCESS)}
         self._environment = {
             **kept,
             "CONCLAVE": str(ROOT),
@@ -133,6 +134,8 @@ class Reader:
             assert self._running.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.1)
+        key = (self.folder / "data" / "secrets" / "admin-key").read_text(encoding="utf-8").strip()
+        self._environment["key"] = f"X-API-Key: {key}"
 
 
 def last_json(printed: str) -> Any:

@@ -13,6 +13,7 @@ import pytest
 
 from contracts.envelope import new_id
 from services.plugin_agent.new_agent import create_agent
+from tests.support.api_access import HEADERS
 from tests.support.cluster import Cluster
 
 pytestmark = [pytest.mark.system, pytest.mark.mongodb]
@@ -70,7 +71,7 @@ def announced(cluster: Cluster, *agent_types: str) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while True:
         try:
-            answer = httpx.get(f"{cluster.url}/agents/types", timeout=10)
+            answer = httpx.get(f"{cluster.url}/agents/types", headers=HEADERS, timeout=10)
             if answer.status_code == 200 and {*agent_types} <= {one["agent_type"] for one in answer.json()["items"]}:
                 return dict(answer.json())
         except httpx.TransportError:
@@ -105,16 +106,11 @@ def test_installed_packages_are_announced_run_and_messaged(system: Cluster) -> N
     assert ended["steps"]["check"]["output"] == {"mean": 100.5, "above": [200], "limit": 100}
 
     message = {"message_type": "same", "payload": {"one": "Acme Ltd", "other": "ACME"}}
-    answer = httpx.post(
-        f"{system.url}/agents/name_matcher/message", params={"wait": "true"}, json=message, timeout=30
-    ).json()
+    address = f"{system.url}/agents/name_matcher/message"
+    asking: dict[str, Any] = {"params": {"wait": "true"}, "headers": HEADERS, "timeout": 30}
+    answer = httpx.post(address, json=message, **asking).json()
     assert (answer["status"], answer["reply"]) == ("answered", {"score": 1, "same": True})
-    bad = httpx.post(
-        f"{system.url}/agents/name_matcher/message",
-        params={"wait": "true"},
-        json={"message_type": "same", "payload": {"one": "Acme"}},
-        timeout=30,
-    )
+    bad = httpx.post(address, json={"message_type": "same", "payload": {"one": "Acme"}}, **asking)
     assert (bad.status_code, bad.json()["code"]) == (422, "InvalidMessage")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from contracts.topology import Exchange
 from scripts.servers import Server
+from tests.support.api_access import HEADERS
 from tests.support.cluster import Cluster
 
 pytestmark = [pytest.mark.system, pytest.mark.rabbitmq, pytest.mark.mongodb]
@@ -39,7 +40,7 @@ async def publish_file(url: str) -> str:
 def wait_until_known(cluster: Cluster, execution_id: str) -> None:
     """Whoever publishes without asking for a reply is not told when the start is stored."""
     deadline = time.monotonic() + 60
-    while httpx.get(f"{cluster.url}/executions/{execution_id}", timeout=10).status_code != 200:
+    while httpx.get(f"{cluster.url}/executions/{execution_id}", headers=HEADERS, timeout=10).status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from scripts.servers import free_port
+from services.runtime.security.api_keys import new_key_text
 
 pytestmark = pytest.mark.system
 
@@ -23,11 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "start_dev.py"
 PATIENCE = 150.0
 POINTERS = ("DATABASE_URL", "RABBITMQ_URL", "REDIS_URL", "COMMUNICATION_PROTOCOL", "COMM_PROTOCOL", "API_PORT")
+ACCESS = ("API_KEY_HASH_KEY", "INITIAL_ADMIN_KEY", "AGENT_POLICY", "RATE_LIMIT")
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This one's, without what would point at other servers."""
-    return {**{name: value for name, value in os.environ.items() if name not in POINTERS}, **settings}
+    """This one's, without what would point at other servers, and without what tests get in with."""
+    return {**{name: value for name, value in os.environ.items() if name not in (*POINTERS, *ACCESS)}, **settings}
 
 
 def once(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -46,8 +50,9 @@ def once(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
 class Instance:
     """A start_dev that stays up; its output so far in ``text``."""
 
-    def __init__(self, process: subprocess.Popen[str], output: Path, port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], output: Path, port: int, key_file: Path) -> None:
         self.process = process
+        self.key_file = key_file
         self.url = f"http://127.0.0.1:{port}"
         self._output = output
 
@@ -63,8 +68,17 @@ class Instance:
             time.sleep(0.1)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
-            return json.load(answer)
+        """The answer, asked for again while it is the 503 of a busy machine."""
+        request = urllib.request.Request(f"{self.url}{path}", headers={"X-API-Key": self.key_file.read_text().strip()})
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
 
 @contextmanager
@@ -86,7 +100,7 @@ def staying_up(folder: Path, **settings: str) -> Iterator[Instance]:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process,
     ):
-        instance = Instance(process, output, port)
+        instance = Instance(process, output, port, folder / "secrets" / "admin-key")
         try:
             instance.wait_until("Conclave is up")
             yield instance
@@ -94,6 +108,11 @@ def staying_up(folder: Path, **settings: str) -> Iterator[Instance]:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
+
+
+def pasted(line: str) -> str:
+    """What a shell prints for it."""
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30, check=True).stdout
 
 
 def children(folder: Path) -> list[int]:
@@ -105,8 +124,10 @@ def runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # no such file system here, or the process has gone meanwhile
+        return not Path("/proc/self/stat").exists()
 
 
 def test_help_needs_no_environment() -> None:
@@ -127,6 +148,52 @@ def test_once_runs_the_example_prints_the_decision_and_leaves_nothing_running(tm
     for step in ("data_check", "punctuality", "scorecard", "passengers", "travel_office", "balanced", "vote", "report"):
         assert re.search(rf"^  {step}: succeeded", done.stdout, re.MULTILINE), step
     assert not (tmp_path / "data" / "processes.json").exists()
+
+
+def test_the_api_is_protected_from_the_first_start_on_and_says_how(tmp_path: Path) -> None:
+    folder = tmp_path / "my data"  # a shell needs quotes for that
+    with staying_up(folder) as first:
+        assert "protected: the API listens on 127.0.0.1 only" in first.text
+        assert f"the admin key is in {first.key_file}" in first.text
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{first.url}/api/v1/executions", timeout=10)
+        (curl, health, post) = (line.strip() for line in first.text.splitlines() if line.strip().startswith("curl "))
+        assert len(json.loads(pasted(curl))["items"]) == 1
+        assert json.loads(pasted(health))["status"] in ("ok", "degraded")
+        assert json.loads(pasted(post))["workflow_id"]
+        key = first.key_file.read_text()
+        modes = [
+            stat.S_IMODE(path.stat().st_mode) for path in (first.key_file.parent, *first.key_file.parent.iterdir())
+        ]
+        assert modes == [0o700, 0o600, 0o600]
+    with staying_up(folder) as again:
+        assert again.key_file.read_text() == key
+        assert len(again.get("/api/v1/executions")["items"]) == 2
+    secret = key.strip()[16:]
+    said = [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert said == [again.key_file], "a key is in its file and nowhere else: not in the output, a log or the store"
+
+
+def test_a_store_that_knows_another_key_is_told_before_anything_starts(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert once(folder).returncode == 0
+    for name in ("admin-key", "hash-key"):
+        (folder / "secrets" / name).unlink()
+        refused = once(folder)
+        assert refused.returncode == 1
+        assert "the store has admin keys already" in refused.stdout
+        assert f"delete {folder / 'store'}" in refused.stdout
+        assert "services:" not in refused.stdout
+
+
+def test_keys_of_ones_own_are_used_as_they_are(tmp_path: Path) -> None:
+    key = str(new_key_text())
+    given = {"API_KEY_HASH_KEY": "h" * 32, "INITIAL_ADMIN_KEY": key}
+    done = once(tmp_path / "data", **given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the admin key is the one in INITIAL_ADMIN_KEY" in done.stdout
+    assert not (tmp_path / "data" / "secrets").exists()
+    assert key[16:] not in done.stdout + done.stderr
 
 
 def test_plugins_that_were_not_loaded_are_named_until_they_are(tmp_path: Path) -> None:
@@ -210,4 +277,7 @@ def test_an_example_that_fails_does_not_keep_it_from_staying_up(tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     with staying_up(tmp_path / "data", DATA_FOLDER="empty") as instance:
         assert "the example ended as failed" in instance.text
-        assert instance.get("/health")["status"] == "ok"
+        deadline = time.monotonic() + PATIENCE
+        while (health := instance.get("/health"))["status"] != "ok":  # where one takes two seconds to say how it is
+            assert time.monotonic() < deadline, health
+            time.sleep(0.2)

@@ -116,10 +116,11 @@ def test_opening_one_store_does_not_import_the_drivers_of_the_other() -> None:
 
 
 def test_nothing_imports_the_embedded_store() -> None:
+    """But what stands in for mongod in an image of its own, where it is the server."""
     importers = [
         module_name(path)
         for path in python_files(*CODE_FOLDERS)
-        if any(name.lower().startswith("secantus") for name in imported_modules(path))
+        if "stand_ins" not in path.parts and any(name.lower().startswith("secantus") for name in imported_modules(path))
     ]
     assert importers == []
 
@@ -297,7 +298,10 @@ PACKAGE_HOSTS = tuple(
         ("pythonhosted", "org"),
         ("registry", "npmjs", "org"),
         ("deb", "debian", "org"),
-        ("docker", "io"),
+        # Alone it is also what Debian calls its package of the engine.
+        ("docker", "io/"),
+        ("index", "docker", "io"),
+        ("registry-1", "docker", "io"),
     )
 )
 

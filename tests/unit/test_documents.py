@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import AliasChoices
+from pydantic import AliasChoices, SecretStr
 from pydantic_core import PydanticUndefined
 
 from contracts import topology
@@ -29,8 +29,12 @@ def settings_by_variable() -> dict[str, str]:
         name = str(alias.choices[0]) if isinstance(alias, AliasChoices) else str(alias)
         assert field.default is not PydanticUndefined
         default: Any = getattr(field.default, "value", field.default)
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
         if isinstance(default, tuple):
             found[name] = ",".join(default)
+        elif isinstance(default, bool):
+            found[name] = str(default).lower()
         else:
             found[name] = "" if default in (None, {}) else str(default)
     return found
@@ -107,7 +111,11 @@ def test_both_examples_of_publishing_start_the_same_workflow() -> None:
 def test_the_script_uses_names_that_exist() -> None:
     text = (EXAMPLES / "publish_and_follow.py").read_text(encoding="utf-8")
     exchanges = {name.strip('"') for name in re.findall(r'"conclave\.[a-z]+"', text)}
-    assert exchanges == {topology.Exchange.EVENTS.value, topology.Exchange.COMMANDS.value}
+    assert exchanges == {
+        topology.Exchange.EVENTS.value,
+        topology.Exchange.COMMANDS.value,
+        topology.Exchange.REPLIES.value,
+    }
     kinds = set(re.findall(r'"([a-z]+\.[a-z_]+\.v\d+)"', text))
     assert kinds
     assert kinds <= MESSAGES.keys()

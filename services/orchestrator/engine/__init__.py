@@ -6,7 +6,15 @@ a log folds to is exactly the state that ``advance`` left, so a crash anywhere c
 
 from services.orchestrator.engine.advance import advance
 from services.orchestrator.engine.fold import fold_entry
-from services.orchestrator.engine.messages import Cancel, Command, Decision, EngineMessage, Start, UnknownExecution
+from services.orchestrator.engine.messages import (
+    Cancel,
+    Command,
+    Decision,
+    EngineMessage,
+    Forbidden,
+    Start,
+    UnknownExecution,
+)
 from services.orchestrator.engine.plan import Limits, Plan, execution_plan
 from services.orchestrator.engine.state import ExecutionState, StepState
 
@@ -16,6 +24,7 @@ __all__ = [
     "Decision",
     "EngineMessage",
     "ExecutionState",
+    "Forbidden",
     "Limits",
     "Plan",
     "Start",

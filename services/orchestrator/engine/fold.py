@@ -44,8 +44,10 @@ def _started(state: ExecutionState, event: ExecutionStarted, cause: str, n: int,
     state.status = ExecutionStatus.RUNNING
     state.inputs = event.inputs
     state.request_hash = event.request_hash
+    state.client = event.client
     state.workflow_id = event.workflow_id
     state.correlation_id = event.correlation_id
+    state.traceparent = event.traceparent
     state.started_at = at
     state.ready.update((step_id, None) for step_id, step in state.plan.steps.items() if not step.needs)
 
@@ -54,6 +56,7 @@ def _dispatched(state: ExecutionState, event: StepDispatched, cause: str, n: int
     step = state.step(event.step)
     step.status = StepStatus.RUNNING
     step.attempt = event.attempt
+    step.sent_at = (*step.sent_at, at)
     step.lease_resent = False
     step.reported = None
     state.ready.pop(event.step, None)
@@ -66,6 +69,7 @@ def _resent(state: ExecutionState, event: StepResent, cause: str, n: int, at: fl
         step.lease_resent = True
     else:
         step.restarts += 1
+        state.restarted_by.add(cause)
     _opened(state, event, cause, n)
 
 

@@ -26,8 +26,10 @@ from contracts.history import (
 from services.orchestrator.engine.messages import Command
 from services.orchestrator.engine.retry import backoff, may_retry
 from services.orchestrator.engine.state import ExecutionState, StepsView
+from services.runtime.definitions.budget import Budget
 from services.runtime.definitions.expressions import ExpressionError
 from services.runtime.definitions.references import UnresolvedReference
+from services.runtime.telemetry.trace_context import attempt_traceparent
 
 # A command that was sent again this often after restarts may be what kills the process: it runs alone from then on.
 RESTARTS_BEFORE_QUARANTINE = 2
@@ -43,9 +45,11 @@ class Inputs:
 
 
 class StepKind(Protocol):
-    def open(self, state: ExecutionState, step_id: str, now: float) -> tuple[list[Event], Inputs | None]:
+    def open(
+        self, state: ExecutionState, step_id: str, now: float, budget: Budget
+    ) -> tuple[list[Event], Inputs | None]:
         """The step's dependencies have ended and its condition holds: the events, and what ``command`` would resolve
-        again."""
+        again. ``budget``: what the step's expressions may still take of."""
         ...
 
     def hear(self, state: ExecutionState, result: StepResult, now: float) -> list[Event]:
@@ -73,9 +77,11 @@ class StepKind(Protocol):
 class Action:
     """One action of one agent: attempts, retries, a lease."""
 
-    def open(self, state: ExecutionState, step_id: str, now: float) -> tuple[list[Event], Inputs | None]:
+    def open(
+        self, state: ExecutionState, step_id: str, now: float, budget: Budget
+    ) -> tuple[list[Event], Inputs | None]:
         try:
-            inputs = _inputs(state, step_id)
+            inputs = _inputs(state, step_id, budget)
         except (UnresolvedReference, ExpressionError) as error:
             return [_never_ran(step_id, type(error).__name__, str(error))], None
         if inputs.size > LARGEST_INPUTS:
@@ -154,6 +160,7 @@ class Action:
                 cache_ttl=definition.cache.ttl if definition.cache else None,
                 reply_key=state.reply_key,
                 correlation_id=state.correlation_id,
+                traceparent=_traceparent(state, step_id, step.attempt),
             ),
             agent_type=definition.agent_type,
             action=definition.action,
@@ -188,12 +195,18 @@ class Action:
         return [failed, self._dispatch(state, step_id, step.attempt + 1, now)]
 
 
+def _traceparent(state: ExecutionState, step_id: str, attempt: int) -> str:
+    if not state.traced:
+        return state.traceparent
+    return attempt_traceparent(state.traceparent, state.execution_id, step_id, attempt)
+
+
 def _never_ran(step_id: str, kind: str, message: str) -> StepFailed:
     return StepFailed(step=step_id, attempt=0, error=StepError(type=kind, message=message))
 
 
-def _inputs(state: ExecutionState, step_id: str) -> Inputs:
-    value = state.plan.steps[step_id].inputs.resolve(StepsView(state), state.inputs or {})
+def _inputs(state: ExecutionState, step_id: str, budget: Budget | None = None) -> Inputs:
+    value = state.plan.steps[step_id].inputs.resolve(StepsView(state), state.inputs or {}, budget)
     return Inputs(value, len(to_json(value)))
 
 

@@ -15,6 +15,11 @@ class UnknownExecution(Exception):
         self.execution_id = execution_id
 
 
+class Forbidden(Exception):
+    """Not for its sender to say: a result or a report of a step by another agent than the step's, or a client's cancel
+    of an execution that is not its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """A start that has passed validation. ``request_hash`` is the identity of its body."""
@@ -27,11 +32,15 @@ class Start:
     inputs_ref: PayloadRef | None = None
     client: str = ""
     correlation_id: str = ""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
+    """``client``: who may cancel only what it started itself; None may cancel everything."""
+
     reason: str = ""
+    client: str | None = None
 
 
 EngineMessage = Start | Cancel | StepResult | StepProgress | WakeUp

@@ -37,6 +37,8 @@ class Plan:
     definition_hash: str
     steps: Mapping[str, PlannedStep]
     dependents: Mapping[str, tuple[str, ...]]
+    evaluates: bool = False
+    """Whether any step has a condition or an expression, which may take time to evaluate."""
 
     @property
     def last_steps(self) -> list[str]:
@@ -62,6 +64,7 @@ def execution_plan(definition: WorkflowDefinition, limits: Limits) -> Plan:
         definition_hash=definition.content_hash(),
         steps=planned,
         dependents={step_id: tuple(waiting) for step_id, waiting in dependents.items()},
+        evaluates=any(step.when is not None or step.inputs.evaluates for step in planned.values()),
     )
 
 

@@ -14,7 +14,8 @@ from services.orchestrator.engine.plan import Plan
 class StepState:
     """``waiting_on`` counts the dependencies that have not ended; ``deadline`` (epoch seconds) ends the lease of a
     running step and the backoff of a waiting one; ``cause`` and ``cause_n`` are the message and the log entry that
-    sent the attempt now open; ``reported`` is the number of the latest report of progress, by run of that attempt."""
+    sent the attempt now open; ``sent_at`` is when each attempt was decided upon (epoch seconds); ``reported`` is the
+    number of the latest report of progress, by run of that attempt."""
 
     waiting_on: int
     status: StepStatus = StepStatus.PENDING
@@ -24,6 +25,7 @@ class StepState:
     restarts: int = 0
     cause: str = ""
     cause_n: int = 0
+    sent_at: tuple[float, ...] = ()
     output: Any = None
     output_ref: PayloadRef | None = None
     error: StepError | None = None
@@ -31,10 +33,12 @@ class StepState:
 
 
 class ExecutionState:
-    """Everything the engine needs to know of an execution. Only ``fold`` changes it.
+    """Everything the engine needs to know of an execution. Only ``fold`` changes it; ``reply_key`` and ``traced``
+    (whether attempts have spans of their own) are for whoever asks the engine to say.
 
     ``ready`` holds the pending steps all of whose dependencies have ended. An entry always leaves it empty, because
-    what is ready is decided in the same commit that made it ready.
+    what is ready is decided in the same commit that made it ready. ``restarted_by`` are the messages that had running
+    steps sent again because the bus had forgotten them.
     """
 
     def __init__(self, execution_id: str, plan: Plan) -> None:
@@ -45,8 +49,11 @@ class ExecutionState:
         self.status: ExecutionStatus | None = None
         self.inputs: Any = None
         self.request_hash = ""
+        self.client = ""
         self.workflow_id: str | None = None
         self.correlation_id = ""
+        self.traceparent = ""
+        self.traced = False
         self.started_at = 0.0
         self.ended_at: float | None = None
         self.end_cause = ""
@@ -55,6 +62,7 @@ class ExecutionState:
         self.failed = 0
         self.ready: dict[str, None] = {}
         self.active: dict[str, None] = {}
+        self.restarted_by: set[str] = set()
         self._steps = {step_id: StepState(len(planned.needs)) for step_id, planned in plan.steps.items()}
         self._timers: list[tuple[float, str]] = []
 

@@ -3,7 +3,7 @@
 from services.runtime.agent.base import AgentStopped, BaseAgent
 from services.runtime.agent.capability import CapabilityDeclarationError, CapabilityError, capability
 from services.runtime.agent.mail import Mail, on_message
-from services.runtime.agent.messenger import AgentFailed, CommandRefused
+from services.runtime.agent.messenger import AgentFailed, CommandRefused, NotGranted
 from services.runtime.agent.negotiation_messages import Answer, Award, Bid, CallForProposals, Decline
 from services.runtime.agent.step_context import StepContext, WorkCancelled, current_step, report_progress, working_on
 
@@ -20,6 +20,7 @@ __all__ = [
     "CommandRefused",
     "Decline",
     "Mail",
+    "NotGranted",
     "StepContext",
     "WorkCancelled",
     "capability",

@@ -17,7 +17,7 @@ from services.runtime.agent.config import config_schema
 from services.runtime.agent.json_values import as_json
 from services.runtime.agent.limits import Admission, Sizes, overlay
 from services.runtime.agent.mail import BoundHandler, Mail, bind_handler, handlers_on
-from services.runtime.agent.messenger import Messenger
+from services.runtime.agent.messenger import Messenger, NotGranted
 from services.runtime.agent.negotiation import NEGOTIATION, Negotiator, split_bid
 from services.runtime.agent.track_record import TrackRecord
 
@@ -67,6 +67,7 @@ class BaseAgent(Negotiator):
         self._handlers: dict[str, BoundHandler] = handlers_on(self)
         self._messenger: Messenger | None = None
         self._in_progress = 0
+        self._why_not: Callable[[str], str] = _no_reason
         self.limit_by(AgentLimits())
 
     # ---- lifecycle
@@ -119,6 +120,9 @@ class BaseAgent(Negotiator):
         """The names of the actions this agent offers."""
         return self.capabilities
 
+    def offers(self, action: str) -> bool:
+        return action in self._capabilities
+
     def register_capability(self, name: str, method: Callable[..., Any]) -> None:
         """Add a capability at run time; registering the same name again replaces it."""
         self._capabilities[name] = bind(name, method)
@@ -144,8 +148,8 @@ class BaseAgent(Negotiator):
 
         Raises:
             AgentStopped: the agent is not running.
-            CapabilityError: unknown action, inputs that do not fit or are too large, an output that is, or the
-                capability's own refusal.
+            CapabilityError: unknown action, one that is not granted (``NotGranted``), inputs that do not fit or are too
+                large, an output that is, or the capability's own refusal.
         """
         self._begin()
         try:
@@ -155,6 +159,7 @@ class BaseAgent(Negotiator):
                     f"{self.agent_type} has no action {action!r}; it has {', '.join(self.capabilities) or 'none'}",
                     code="UnknownAction",
                 )
+            self.check_granted(action)
             self._sizes.check_input(action, inputs)
             request = _read(found, inputs)
             with self.track_record.measured(action):
@@ -167,6 +172,19 @@ class BaseAgent(Negotiator):
             return output
         finally:
             self._end()
+
+    def grant_by(self, why_not: Callable[[str], str]) -> None:
+        """The host's: ``why_not`` gives why the agent may not do an action, or nothing if it may."""
+        self._why_not = why_not
+
+    def check_granted(self, action: str) -> None:
+        """
+        Raises:
+            NotGranted: the agent policy does not grant this agent's type the action.
+        """
+        reason = self._why_not(action)
+        if reason:
+            raise NotGranted(reason)
 
     # ---- limits
 
@@ -276,6 +294,7 @@ class BaseAgent(Negotiator):
         """Send a message to another agent, wherever it runs; returns the message's id. Fire and forget.
 
         Raises:
+            NotGranted: the agent policy does not let agents of this type message that one.
             AgentStopped: this agent is not connected to a bus.
             UnroutableMessage: no agent of that id has a queue.
         """
@@ -294,7 +313,7 @@ class BaseAgent(Negotiator):
         Raises:
             AgentFailed: the other agent refused it, or failed until the limit of retries.
             ReplyTimeout: no answer in time.
-            AgentStopped, UnroutableMessage: as for ``send_message``.
+            NotGranted, AgentStopped, UnroutableMessage: as for ``send_message``.
         """
         return await self._connected().ask(self._mail(target_agent_id, message, message_type), timeout)
 
@@ -332,6 +351,7 @@ class BaseAgent(Negotiator):
         Raises:
             CommandRefused: it was refused.
             ReplyTimeout: no answer in time; whether it was acted upon is unknown.
+            NotGranted: agents of this type may not send it.
             AgentStopped, UnroutableMessage: as for ``send_message``.
         """
         return await self._connected().request(command, answer, timeout)
@@ -343,6 +363,10 @@ class BaseAgent(Negotiator):
         if self._messenger is None:
             raise AgentStopped(f"agent {self.agent_id} is not connected: start it with a messenger")
         return self._messenger
+
+
+def _no_reason(action: str) -> str:
+    return ""
 
 
 @asynccontextmanager

@@ -1,7 +1,10 @@
 """The words of an error that somebody else raised, as far as they can be sent. An agent's exceptions are its own: their
-texts may be long, hold what no encoding can, or not be had at all."""
+texts may be long, hold what no encoding can, quote a password, or not be had at all."""
+
+from services.runtime.masking import masked_text
 
 _LONGEST = 4_000  # characters
+_LOOKED_AT = 100_000  # a secret that is cut in half has no shape: secrets go first, out of more than is sent
 
 
 def text_of(error: BaseException) -> str:
@@ -14,5 +17,5 @@ def text_of(error: BaseException) -> str:
 
 
 def sendable(text: object) -> str:
-    """A text cut to length, without what no encoding of text can hold."""
-    return str(text)[:_LONGEST].encode(errors="replace").decode()
+    """A text cut to length, without secrets and without what no encoding of text can hold."""
+    return masked_text(str(text)[:_LOOKED_AT])[:_LONGEST].encode(errors="replace").decode()

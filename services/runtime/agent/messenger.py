@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar
 from contracts.envelope import Message
 from contracts.execution import Refused
 from contracts.registry import AgentMail
+from services.runtime.agent.capability import CapabilityError
 
 A = TypeVar("A", bound=Message)
 
@@ -24,6 +25,13 @@ class AgentFailed(Exception):
         super().__init__(f"agent {agent_id} could not answer: {message}")
         self.agent_id = agent_id
         self.code = code
+
+
+class NotGranted(CapabilityError):
+    """The agent policy does not grant this agent what it asks for; the message names the entry that is missing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="NotGranted")
 
 
 class Messenger(Protocol):

@@ -83,6 +83,10 @@ class Negotiator:
         """Run one capability."""
         raise NotImplementedError
 
+    def check_granted(self, action: str) -> None:
+        """Refuse an action that this agent may not do."""
+        raise NotImplementedError
+
     def place_for(self, action: str = "") -> AbstractAsyncContextManager[None]:
         """Wait until work that came by message may begin, by this agent's limits."""
         raise NotImplementedError
@@ -99,6 +103,7 @@ class Negotiator:
         found = self._capabilities.get(call.action)
         if found is None:
             return Decline(reason=f"it has no action {call.action!r}")
+        self.check_granted(call.action)
         try:
             found.input_model.model_validate(call.inputs)
         except ValidationError as error:
@@ -151,7 +156,7 @@ class Negotiator:
         try:
             offer = await self.bid(call)
         except Exception as error:
-            log.warning("no bid was made", agent=self.agent_id, action=call.action, error=repr(error))
+            log.warning("no bid was made", agent_id=self.agent_id, action=call.action, error=repr(error))
             return Proposal(failed=_text(error))
         if isinstance(offer, Bid):
             return Proposal(bid=offer)
@@ -167,7 +172,7 @@ class Negotiator:
             async with self.place_for(award.action):
                 return Fulfilment(output=await self.perform(award.action, award.inputs))
         except Exception as error:
-            log.info("awarded work failed", agent=self.agent_id, action=award.action, error=repr(error))
+            log.info("awarded work failed", agent_id=self.agent_id, action=award.action, error=repr(error))
             return Fulfilment(error=_text(error), code=_code(error))
 
     @on_message(REJECT)
@@ -188,7 +193,7 @@ class Negotiator:
                     return QuestionAnswered(round=question.round, output=output)
                 answer = await self.answer_question(question.question, question.others, question.round)
         except Exception as error:
-            log.info("no answer was given", agent=self.agent_id, error=repr(error))
+            log.info("no answer was given", agent_id=self.agent_id, error=repr(error))
             return QuestionAnswered(round=question.round, failed=_text(error))
         abstains = answer is None or answer.answer is None
         return QuestionAnswered(round=question.round, answer=None if abstains else answer)

@@ -6,10 +6,12 @@ Handlers never know which broker carries them.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from contracts.envelope import Message
 from contracts.topology import Address, Queue
+from services.runtime.security.principal import Principal
 
 
 class BusError(Exception):
@@ -70,6 +72,11 @@ class Delivery(Protocol):
         ...
 
     @property
+    def exchange(self) -> str:
+        """Where it was published to, or moved to by the broker when it exceeded a delivery limit."""
+        ...
+
+    @property
     def routing_key(self) -> str: ...
     @property
     def redeliveries(self) -> int:
@@ -77,9 +84,18 @@ class Delivery(Protocol):
         ...
 
     @property
+    def signer(self) -> Principal | None:
+        """Whose signature was verified; None where there was none to verify, as on every bus by itself."""
+        return None
+
+    @property
     def died_in(self) -> str:
         """The queue whose delivery limit it exceeded before it came here, or an empty string."""
         ...
+
+    def was_sent(self, at: datetime) -> None:
+        """It was read, and its envelope says that it was sent then: told to whoever measures, by default nobody."""
+        return
 
     async def ack(self) -> None: ...
 
@@ -98,6 +114,19 @@ class Delivery(Protocol):
 
 
 Receive = Callable[[Delivery], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """What a queue holds now, as its broker says."""
+
+    ready: int
+    """Messages that wait for somebody to take them."""
+    unacked: int | None
+    """Messages that somebody has in hand; None where the broker does not say (RabbitMQ, to its clients)."""
+    consumers: int
+    """How many take from it. Of a queue with a single active consumer that is one: RabbitMQ does not count those that
+    stand by."""
 
 
 class Subscription(Protocol):
@@ -124,6 +153,35 @@ class Bus(Protocol):
         Before ``start`` it only registers, and ``start`` begins; afterwards, call the subscription's own
         ``start``. ``receive`` is called for each delivery and may settle it later. If it raises, the delivery is
         given back (``retry``). ``accepts`` is for documents generated from the bus.
+        """
+        ...
+
+    def not_consuming(self) -> tuple[str, ...]:
+        """The names of the queues that this bus should be taking from and does not take from now, sorted.
+
+        It should from those of the subscriptions that were registered before its first ``start``, stopped or not, and
+        from those of subscriptions that were started since and not stopped.
+        """
+        ...
+
+    async def step_back(self, queue: Queue) -> None:
+        """Give others a turn with a queue of kind SINGLE: what this bus takes from it goes to the end of the line, and
+        the next in it has the messages from now on; where nobody else waits, this bus goes on. It takes from the queue
+        all the while, as ``not_consuming`` has it. What is in hand is settled as ever; what is on its way here may go
+        to the next in line, as a redelivery. Nothing is done if this bus does not take from the queue.
+
+        Raises:
+            BusUnavailable: the broker is away, or does not answer in time. Whoever connects again is at the end of the
+                line too.
+        """
+        ...
+
+    async def measure(self, queues: Sequence[Queue]) -> dict[str, QueueFigures]:
+        """What these queues hold, by their names. Queues that do not exist are left out, and so are queues of kind
+        BROADCAST that belong to somebody else, whom a broker may not tell apart from those that do not exist.
+
+        Raises:
+            BusUnavailable: the broker is away, or does not answer in time.
         """
         ...
 
@@ -165,8 +223,9 @@ class Bus(Protocol):
         ...
 
     async def stop_consuming(self) -> None:
-        """Stop every subscription, and wait (for a bounded time) until the receivers under way have returned.
-        Publishing and settling still work."""
+        """Stop every subscription that brings work, and wait (for a bounded time) until the receivers under way have
+        returned. Publishing and settling still work, and so do subscriptions to reply queues: what is in hand may wait
+        for an answer."""
         ...
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ import structlog
 from contracts import topology
 from contracts.envelope import new_id
 from services.runtime.bus.base import Delivery, Frame, Receive
+from services.runtime.correlation import holding
 
 log = structlog.get_logger(__name__)
 
@@ -23,15 +24,18 @@ DIED_AT = "x-conclave-died-at"  # epoch seconds
 BURIAL = "x-conclave-burial"  # the same for the same message in the same queue for the same reason
 REPLAY_OF = "x-conclave-replay-of"  # set by whoever publishes a dead letter again: its id
 DETAIL_LIMIT = 4_000  # characters; AMQP headers must fit into one frame of 128 KiB with everything else
+HEADERS_LIMIT = 96 * 1024  # bytes of what the sender set; with more, the broker would close the connection
+_BYTES_EACH = 8  # of a header beside its name and value
 
 
 async def hand_over(receive: Receive, delivery: Delivery) -> None:
     """Call ``receive``; if it raises, give the delivery back. Only a cancellation leaves it unsettled."""
-    try:
-        await receive(delivery)
-    except Exception:
-        log.exception("receiving failed, message given back", queue=delivery.queue, type=delivery.type)
-        await delivery.retry()
+    with holding(correlation_id=delivery.correlation_id):
+        try:
+            await receive(delivery)
+        except Exception:
+            log.exception("receiving failed, message given back", queue=delivery.queue, type=delivery.type)
+            await delivery.retry()
 
 
 def dead_letter(delivery: Delivery, exchange: str, reason: str, detail: str) -> Frame:
@@ -39,6 +43,11 @@ def dead_letter(delivery: Delivery, exchange: str, reason: str, detail: str) -> 
 
     ``exchange`` is where it was first published to. Body, type and ids are unchanged, so it can be published again.
     """
+    came = _without_story(delivery.headers)
+    headers = fitting(came)
+    if missing := len(came) - len(headers):
+        note = f" ({missing} of its headers had no room here)"
+        detail = detail[: DETAIL_LIMIT - len(note)] + note
     story: dict[str, str] = {
         REASON: reason,
         # A lone surrogate, which JSON can spell, has no UTF-8 form.
@@ -58,8 +67,27 @@ def dead_letter(delivery: Delivery, exchange: str, reason: str, detail: str) -> 
         message_id=delivery.message_id,
         correlation_id=delivery.correlation_id,
         reply_to=delivery.reply_to,
-        headers={**_without_story(delivery.headers), **story},
+        headers={**headers, **story},
     )
+
+
+def fitting(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that there is room for, the smallest first. Anybody may send as many as one frame of AMQP holds, and
+    whoever passes them on has more to say."""
+    sizes = {
+        name: len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace")) + _BYTES_EACH
+        for name, value in headers.items()
+    }
+    if sum(sizes.values()) <= HEADERS_LIMIT:
+        return dict(headers)
+    kept: dict[str, str] = {}
+    room = HEADERS_LIMIT
+    for name in sorted(headers, key=lambda name: sizes[name]):
+        room -= sizes[name]
+        if room < 0:
+            break
+        kept[name] = headers[name]
+    return kept
 
 
 def _without_story(headers: Mapping[str, str]) -> dict[str, str]:

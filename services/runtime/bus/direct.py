@@ -1,6 +1,7 @@
 """The bus inside one process, for development, tests and single-process deployments."""
 
 import asyncio
+import contextvars
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -9,9 +10,11 @@ import structlog
 from contracts import topology
 from contracts.envelope import Message
 from contracts.topology import Queue
-from services.runtime.bus.base import Bus, BusUnavailable, Frame, Receive, UnroutableMessage
+from services.runtime.bus.base import Bus, BusUnavailable, Delivery, Frame, QueueFigures, Receive, UnroutableMessage
 from services.runtime.bus.delivering import dead_letter, hand_over
 from services.runtime.bus.direct_broker import DirectBroker, DirectQueue, Stored
+from services.runtime.bus.stopping import brings_work
+from services.runtime.correlation import without_work
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +34,7 @@ class Holder(Protocol):
     def publish(self, frame: Frame) -> None: ...
 
 
-class DirectDelivery:
+class DirectDelivery(Delivery):
     """A message that somebody holds until it is settled."""
 
     __slots__ = ("_holder", "_message")
@@ -69,6 +72,10 @@ class DirectDelivery:
         return self._holder.queue.name
 
     @property
+    def exchange(self) -> str:
+        return self._message.frame.address.exchange.value
+
+    @property
     def routing_key(self) -> str:
         return self._message.frame.address.key
 
@@ -88,8 +95,7 @@ class DirectDelivery:
 
     async def dead_letter(self, reason: str, detail: str) -> None:
         if self._holder.holds(self):
-            exchange = self._message.frame.address.exchange.value
-            self._holder.publish(dead_letter(self, exchange, reason, detail))
+            self._holder.publish(dead_letter(self, self.exchange, reason, detail))
             self._holder.settle(self)
 
 
@@ -107,8 +113,9 @@ class DirectSubscription:
         self._prefetch = prefetch
         self._source: DirectQueue | None = None
         self._consuming = False
-        self._held: dict[DirectDelivery, Stored] = {}
+        self._held: dict[DirectDelivery, tuple[Stored, DirectQueue]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._context = contextvars.copy_context()
 
     @property
     def has_room(self) -> bool:
@@ -119,18 +126,34 @@ class DirectSubscription:
         """The calls of the handler that have not returned."""
         return frozenset(self._tasks)
 
+    @property
+    def should_consume(self) -> bool:
+        return self._lasting or self._consuming
+
+    @property
+    def consuming(self) -> bool:
+        return self._consuming and self._source is not None and self._broker.has(self._source)
+
     async def start(self) -> None:
         if not self._bus.connected:
             raise BusUnavailable(f"cannot take from {self.queue.name}: the bus is not started")
         if not self._consuming:
-            self._source = self._broker.declare(self.queue, self._bus)
-            self._consuming = True
-            self._bus.remember(self)
-            self._source.join(self)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._source = self._broker.declare(self.queue, self._bus)
+        self._consuming = True
+        self._bus.remember(self)
+        self._context = without_work()
+        self._source.join(self)
 
     async def stop(self) -> None:
         self.leave()
         self._go_on()
+
+    def step_back(self) -> None:
+        if self._consuming and self._source is not None:
+            self._source.step_back(self)
 
     def leave(self) -> None:
         """Take no more, without a word to the queue's other consumers."""
@@ -145,13 +168,23 @@ class DirectSubscription:
             if task is not current:
                 task.cancel()
         held, self._held = list(self._held.values()), {}
-        if self._source is not None:
-            self._source.give_back(held)
+        by_source: dict[DirectQueue, list[Stored]] = {}
+        for message, source in held:
+            by_source.setdefault(source, []).append(message)
+        for source, messages in by_source.items():
+            source.give_back(messages)
 
-    def take(self, message: Stored) -> None:
+    def cancelled(self) -> None:
+        """Its queue was removed behind its back: it is made again, and taken from."""
+        log.warning("the queue was removed while it was taken from, made again", queue=self.queue.name)
+        self._begin()
+
+    def take(self, message: Stored, source: DirectQueue) -> None:
         delivery = DirectDelivery(message, self)
-        self._held[delivery] = message
-        task = asyncio.get_running_loop().create_task(hand_over(self._receive, delivery))
+        self._held[delivery] = (message, source)
+        # In the consumer's context, as over a network: whoever publishes is here too, with work of its own in hand.
+        context = self._context.copy()
+        task = asyncio.get_running_loop().create_task(hand_over(self._receive, delivery), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -163,13 +196,14 @@ class DirectSubscription:
         return delivery in self._held
 
     def settle(self, delivery: DirectDelivery) -> None:
-        if self._held.pop(delivery, None) is not None:
+        if (held := self._held.pop(delivery, None)) is not None:
+            held[1].settled()
             self._go_on()
 
     def give_back(self, delivery: DirectDelivery) -> None:
-        message = self._held.pop(delivery, None)
-        if message is not None and self._source is not None:
-            self._source.give_back([message])
+        if (held := self._held.pop(delivery, None)) is not None:
+            message, source = held
+            source.give_back([message])
             self._go_on()
 
     def _go_on(self) -> None:
@@ -205,6 +239,7 @@ class _Left:
     def settle(self, delivery: DirectDelivery) -> None:
         if self.holds(delivery):
             self._held = None
+            self._source.settled()
 
     def give_back(self, delivery: DirectDelivery) -> None:
         if self._held is not None and self.holds(delivery):
@@ -248,6 +283,21 @@ class DirectBus(Bus):
         """One that was added while the bus ran, and holds nothing any more."""
         self._subscriptions.pop(subscription, None)
 
+    def not_consuming(self) -> tuple[str, ...]:
+        return tuple(
+            sorted({one.queue.name for one in self._subscriptions if one.should_consume and not one.consuming})
+        )
+
+    async def step_back(self, queue: Queue) -> None:
+        for subscription in tuple(self._subscriptions):
+            if subscription.queue.name == queue.name:
+                subscription.step_back()
+
+    async def measure(self, queues: Sequence[Queue]) -> dict[str, QueueFigures]:
+        self._require_connection()
+        measured = ((queue.name, self._broker.measure(queue, self)) for queue in queues)
+        return {name: figures for name, figures in measured if figures is not None}
+
     async def declare(self, queue: Queue) -> None:
         self._require_connection()
         self._broker.declare(queue, self)
@@ -278,10 +328,11 @@ class DirectBus(Bus):
             raise UnroutableMessage(unroutable.address, unroutable.type)
 
     async def stop_consuming(self) -> None:
-        for subscription in tuple(self._subscriptions):
+        subscriptions = [one for one in self._subscriptions if brings_work(one.queue)]
+        for subscription in subscriptions:
             await subscription.stop()
         current = asyncio.current_task()
-        tasks = {task for subscription in self._subscriptions for task in subscription.tasks if task is not current}
+        tasks = {task for subscription in subscriptions for task in subscription.tasks if task is not current}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._drain_timeout)
             if late:

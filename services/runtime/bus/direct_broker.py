@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from contracts.topology import Address, Exchange, Queue, QueueKind
-from services.runtime.bus.base import BusError, Frame
+from services.runtime.bus.base import BusError, Frame, QueueFigures
 from services.runtime.bus.topic_routing import TopicTable
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,11 @@ class Consumer(Protocol):
         """Whether it may take one more before it settles any."""
         ...
 
-    def take(self, message: Stored) -> None: ...
+    def take(self, message: Stored, source: "DirectQueue") -> None: ...
+
+    def cancelled(self) -> None:
+        """Its queue is gone, and somebody else took it away."""
+        ...
 
 
 class DirectQueue:
@@ -48,17 +52,30 @@ class DirectQueue:
         self._waiting: deque[Stored] = deque()
         self._returned: deque[Stored] = deque()  # what came back goes out first
         self._consumers: deque[Consumer] = deque()
+        self._in_hand = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._returned)
+
+    @property
+    def figures(self) -> QueueFigures:
+        consumers = len(self._consumers)
+        if self.spec.kind is QueueKind.SINGLE:
+            consumers = min(1, consumers)
+        return QueueFigures(ready=len(self), unacked=self._in_hand, consumers=consumers)
 
     def put(self, message: Stored) -> None:
         self._waiting.append(message)
         self.dispatch()
 
+    def settled(self) -> None:
+        """One of those that were taken is done with."""
+        self._in_hand -= 1
+
     def give_back(self, messages: Iterable[Stored]) -> None:
         limit = self.spec.delivery_limit
         for message in messages:
+            self._in_hand -= 1
             if limit is not None and message.redeliveries >= limit:
                 self._broker.bury(message.frame, self.spec)
             else:
@@ -66,9 +83,12 @@ class DirectQueue:
         self.dispatch()
 
     def take_out(self) -> Stored | None:
-        """The message that is next, if there is one; nobody holds it then."""
+        """The message that is next, if there is one; whoever takes it says when it is settled, or gives it back."""
         waiting = self._returned or self._waiting
-        return waiting.popleft() if waiting else None
+        if not waiting:
+            return None
+        self._in_hand += 1
+        return waiting.popleft()
 
     def join(self, consumer: Consumer) -> None:
         self._consumers.append(consumer)
@@ -80,13 +100,26 @@ class DirectQueue:
         if self.spec.kind is QueueKind.BROADCAST and not self._consumers:
             self._broker.delete(self)
 
+    def step_back(self, consumer: Consumer) -> None:
+        """It takes its place at the end of the line."""
+        if consumer in self._consumers:  # or the queue was removed
+            self._consumers.remove(consumer)
+            self._consumers.append(consumer)
+            self.dispatch()
+
     def dispatch(self) -> None:
         """Hand out messages while there are any and someone has room."""
         while self._waiting or self._returned:
             consumer = self._next_consumer()
             if consumer is None:
                 return
-            consumer.take(self._returned.popleft() if self._returned else self._waiting.popleft())
+            self._in_hand += 1
+            consumer.take(self._returned.popleft() if self._returned else self._waiting.popleft(), self)
+
+    def cancel_consumers(self) -> None:
+        consumers, self._consumers = self._consumers, deque()
+        for consumer in consumers:
+            consumer.cancelled()
 
     def _next_consumer(self) -> Consumer | None:
         if self.spec.kind is QueueKind.SINGLE:
@@ -139,9 +172,21 @@ class DirectBroker:
         return queue
 
     def delete(self, queue: DirectQueue) -> None:
-        if self._queues.get(queue.spec.name) is queue:
+        if self.has(queue):
             self.unbind(queue.spec.name)
             del self._queues[queue.spec.name]
+            queue.cancel_consumers()
+
+    def has(self, queue: DirectQueue) -> bool:
+        """Whether this is the queue of its name now."""
+        return self._queues.get(queue.spec.name) is queue
+
+    def measure(self, spec: Queue, asker: object) -> QueueFigures | None:
+        """What a queue holds; None if there is none, or it belongs to somebody else than ``asker``."""
+        queue = self._queues.get(spec.name)
+        if queue is None or queue.owner not in (None, asker):
+            return None
+        return queue.figures
 
     def disconnect(self, owner: object) -> None:
         """Delete the queues that belong to a connection that is gone."""
@@ -171,9 +216,6 @@ class DirectBroker:
             self.bury(frame, queue)
 
     def _targets(self, address: Address) -> tuple[DirectQueue, ...]:
-        if address.exchange is Exchange.REPLY:
-            queue = self._queues.get(address.key)
-            return (queue,) if queue is not None else ()
         return self._exchanges[address.exchange].targets(address.key)
 
 

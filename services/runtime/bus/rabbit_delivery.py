@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+import aiormq
 import structlog
 from aio_pika import IncomingMessage
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
@@ -25,6 +26,10 @@ class Holder(Protocol):
 
     async def publish(self, frame: Frame) -> None: ...
 
+    async def ack(self, channel: aiormq.abc.AbstractChannel, tag: int) -> None: ...
+
+    async def reject(self, channel: aiormq.abc.AbstractChannel, tag: int) -> None: ...
+
     def settled(self, delivery: "RabbitDelivery") -> None: ...
 
 
@@ -38,6 +43,10 @@ class RabbitDelivery(Delivery):
         self._message = message
         self._holder = holder
         self._settled = False
+
+    @property
+    def message(self) -> IncomingMessage:
+        return self._message
 
     @property
     def body(self) -> bytes:
@@ -74,37 +83,44 @@ class RabbitDelivery(Delivery):
         return self._holder.queue_name
 
     @property
+    def exchange(self) -> str:
+        return self._message.exchange or ""
+
+    @property
     def routing_key(self) -> str:
         return self._message.routing_key or ""
 
     @property
     def redeliveries(self) -> int:
-        """Quorum queues count; a classic queue only knows that there was one."""
+        """Quorum queues count; a classic queue only knows that there was one. What a sender wrote into the count's
+        header is no redelivery: only the broker sets the flag."""
+        if not self._message.redelivered:
+            return 0
         count = self._message.headers.get("x-delivery-count")
-        return count if isinstance(count, int) else int(bool(self._message.redelivered))
+        return count if isinstance(count, int) else 1
 
     @property
     def died_in(self) -> str:
         deaths: Any = self._message.headers.get("x-death")
         if not isinstance(deaths, list):
             return ""
-        # The latest comes first.
-        return next((str(d["queue"]) for d in deaths if d.get("reason") == "delivery_limit"), "")
+        # The latest comes first. A sender may have written anything here.
+        died = (death for death in deaths if isinstance(death, dict) and death.get("reason") == "delivery_limit")
+        return next((str(death.get("queue", "")) for death in died), "")
 
     async def ack(self) -> None:
-        await self._settle(lambda channel, tag: channel.basic_ack(tag, wait=False))
+        await self._settle(self._holder.ack)
 
     async def retry(self) -> None:
-        # From RabbitMQ 4.3 on a nack does not count as a redelivery; a reject counts in every version.
-        await self._settle(lambda channel, tag: channel.basic_reject(tag, requeue=True, wait=False))
+        await self._settle(self._holder.reject)
 
     async def dead_letter(self, reason: str, detail: str) -> None:
         if self._settled or self._channel() is None:
             return
-        await self._holder.publish(dead_letter(self, self._message.exchange or "", reason, detail))
+        await self._holder.publish(dead_letter(self, self.exchange, reason, detail))
         await self.ack()
 
-    async def _settle(self, how: Callable[[Any, int], Awaitable[None]]) -> None:
+    async def _settle(self, how: Callable[[aiormq.abc.AbstractChannel, int], Awaitable[None]]) -> None:
         if self._settled:
             return
         self._settled = True
@@ -117,7 +133,7 @@ class RabbitDelivery(Delivery):
         finally:
             self._holder.settled(self)
 
-    def _channel(self) -> Any:
+    def _channel(self) -> aiormq.abc.AbstractChannel | None:
         try:
             return self._message.channel
         except ChannelInvalidStateError:

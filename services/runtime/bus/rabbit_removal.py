@@ -33,6 +33,12 @@ class _Left:
         self.queue_name = queue.name
         self._connection = connection
 
+    async def ack(self, channel: aiormq.abc.AbstractChannel, tag: int) -> None:
+        await channel.basic_ack(tag, wait=False)
+
+    async def reject(self, channel: aiormq.abc.AbstractChannel, tag: int) -> None:
+        await channel.basic_reject(tag, requeue=True, wait=False)
+
     def settled(self, _: RabbitDelivery) -> None:
         """Nothing waits for it."""
 

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import aiormq
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustQueue
 from faststream.rabbit import ExchangeType, RabbitExchange, RabbitQueue
 from faststream.rabbit.schemas.queue import QueueType, QuorumQueueArgs
@@ -31,11 +32,18 @@ def queue_arguments(queue: Queue) -> dict[str, Any]:
     return arguments
 
 
-def exchange_of(exchange: Exchange) -> RabbitExchange:
-    """Every exchange of ours is a durable topic exchange; REPLY is the broker's own default exchange."""
-    if exchange is Exchange.REPLY:
-        return RabbitExchange()
-    return RabbitExchange(exchange.value, type=ExchangeType.TOPIC, durable=True)
+def exchange_of(exchange: Exchange, *, passive: bool = False) -> RabbitExchange:
+    """Every exchange of ours is a durable topic exchange. ``passive``: it is there, and only looked up."""
+    return RabbitExchange(exchange.value, type=ExchangeType.TOPIC, durable=True, declare=not passive)
+
+
+async def declare_plain_exchange(
+    channel: aiormq.abc.AbstractChannel, exchange: Exchange, *, passive: bool = False
+) -> None:
+    """Declare it on a channel that does not come back after a reconnect."""
+    await channel.exchange_declare(
+        exchange.value, exchange_type=ExchangeType.TOPIC.value, durable=True, passive=passive
+    )
 
 
 def documented_queue(queue: Queue) -> RabbitQueue:
@@ -47,8 +55,9 @@ def documented_queue(queue: Queue) -> RabbitQueue:
     return RabbitQueue(queue.name, queue_type=QueueType.QUORUM, arguments=arguments, routing_key=routing_key)
 
 
-async def declare_queue(channel: AbstractRobustChannel, queue: Queue) -> AbstractRobustQueue:
-    """Declare a queue with all its bindings; the channel declares them again whenever it reconnects."""
+async def declare_queue(channel: AbstractRobustChannel, queue: Queue, *, passive: bool = False) -> AbstractRobustQueue:
+    """Declare a queue with all its bindings; the channel declares them again whenever it reconnects. ``passive``: it is
+    there with its bindings, made by somebody who may, and only looked up."""
     broadcast = queue.kind is QueueKind.BROADCAST
     declared = await channel.declare_queue(
         queue.name,
@@ -56,7 +65,8 @@ async def declare_queue(channel: AbstractRobustChannel, queue: Queue) -> Abstrac
         exclusive=broadcast,
         auto_delete=broadcast,
         arguments=queue_arguments(queue),
+        passive=passive,
     )
-    for binding in queue.bindings:
+    for binding in () if passive else queue.bindings:
         await declared.bind(binding.exchange.value, routing_key=binding.key)
     return declared

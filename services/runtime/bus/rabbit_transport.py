@@ -9,7 +9,15 @@ from typing import Any
 
 from aio_pika import RobustConnection
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.exceptions import AMQPConnectionError
 from yarl import URL
+
+from services.runtime.bus.rabbit_frames import CarefulReader, was_unreadable
+from services.runtime.tls_refusals import tls_refusal
+
+
+class TlsRefused(AMQPConnectionError):
+    """There is a server, and one of the two sides refuses the other's certificate, or TLS altogether."""
 
 
 class GatheringWriter:
@@ -47,12 +55,21 @@ class GatheringWriter:
 
 
 class GatheringTransportFactory(TransportFactory):
-    """Transports as aiormq makes them, by TCP or TLS, with a writer that gathers."""
+    """Transports as aiormq makes them, by TCP or TLS, with a writer that gathers. ``careful``: with a reader that hands
+    on no frame that cannot be read, which costs time with each."""
+
+    careful = False
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         plain: TransportFactory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, writer = await plain.create(url, **kwargs)
-        return reader, GatheringWriter(writer)  # type: ignore[return-value]
+        try:
+            reader, writer = await plain.create(url, **kwargs)
+        except AMQPConnectionError as error:
+            if refusal := tls_refusal(error):
+                raise TlsRefused(refusal) from error
+            raise
+        taken: Any = CarefulReader(reader) if self.careful else reader
+        return taken, GatheringWriter(writer)  # type: ignore[return-value]
 
 
 class GatheringConnection(RobustConnection):
@@ -60,4 +77,10 @@ class GatheringConnection(RobustConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.kwargs["transport_factory"] = GatheringTransportFactory()
+        self._transports = GatheringTransportFactory()
+        self.kwargs["transport_factory"] = self._transports
+
+    async def _on_connection_close(self, closing: asyncio.Future[Any]) -> None:
+        if not closing.cancelled() and was_unreadable(closing.exception()):
+            self._transports.careful = True
+        await super()._on_connection_close(closing)

@@ -19,13 +19,15 @@ A service that dies is noticed when its connection is gone (within seconds) or w
 
 import asyncio
 import itertools
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
 import structlog
 from faststream.redis import RedisBroker
+from faststream.security import BaseSecurity
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from yarl import URL
@@ -34,7 +36,7 @@ from contracts import topology
 from contracts.envelope import Message
 from contracts.topology import Queue
 from services.runtime.bus import redis_scripts
-from services.runtime.bus.base import Bus, BusError, BusUnavailable, Frame, Receive, UnroutableMessage
+from services.runtime.bus.base import Bus, BusError, BusUnavailable, Frame, QueueFigures, Receive, UnroutableMessage
 from services.runtime.bus.redis_delivery import meta_of
 from services.runtime.bus.redis_link import RedisLink
 from services.runtime.bus.redis_lua import PREFIX
@@ -42,6 +44,8 @@ from services.runtime.bus.redis_removal import hand_out_what_is_left
 from services.runtime.bus.redis_server import advise
 from services.runtime.bus.redis_subscription import RedisSubscription
 from services.runtime.bus.redis_topology import bindings_of, settings_of
+from services.runtime.bus.stopping import brings_work
+from services.runtime.repeated import Repeated
 
 log = structlog.get_logger(__name__)
 
@@ -70,19 +74,31 @@ class RedisBus(Bus):
 
     Args:
         url: ``redis://[user:password@]host[:port]/db``, ``rediss://...`` or ``unix://...``.
+        tls: for rediss, with verification on; if there is none, the system's authorities are trusted.
         confirm_timeout: seconds that Redis has for an answer, and more for many messages or large ones.
         drain_timeout: seconds that ``stop_consuming`` waits for handlers that have not returned.
         time_to_live: seconds without a word after which others take what this session had in hand.
+        middlewares: FastStream's, for what is taken.
+        on_reconnected: called when a connection that was lost is back.
     """
 
     def __init__(
-        self, url: str, *, confirm_timeout: float = 2.0, drain_timeout: float = 15.0, time_to_live: float = 10.0
+        self,
+        url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        confirm_timeout: float = 2.0,
+        drain_timeout: float = 15.0,
+        time_to_live: float = 10.0,
+        middlewares: Sequence[Any] = (),
+        on_reconnected: Callable[[], None] = lambda: None,
     ) -> None:
         address = URL(url)
         self._where = str(address.with_user(None).with_query(None)) if address.host else str(address.with_query(None))
         self._broker = ConclaveRedisBroker(
             # Version 2 of the protocol does all that is needed here, with any Redis.
             url if "protocol" in address.query else str(address.update_query(protocol="2")),
+            security=None if tls is None else BaseSecurity(ssl_context=tls),
             retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
             socket_connect_timeout=confirm_timeout,
@@ -91,7 +107,9 @@ class RedisBus(Bus):
             specification_url=self._where,
             logger=None,  # type: ignore[arg-type]
             apply_types=False,
+            middlewares=middlewares,
         )
+        self._tell_reconnected = on_reconnected
         self._link = RedisLink(self._broker, self._where, confirm_timeout, self._on_wake)
         self._time_to_live = time_to_live
         self._session = ""
@@ -120,6 +138,24 @@ class RedisBus(Bus):
         if lasting:
             self._subscriptions[subscription] = None
         return subscription
+
+    def not_consuming(self) -> tuple[str, ...]:
+        wanted = (one for one in self._subscriptions if one.should_consume)
+        return tuple(sorted({one.queue.name for one in wanted if not (self.connected and one.consuming)}))
+
+    async def step_back(self, queue: Queue) -> None:
+        for subscription in tuple(self._subscriptions):
+            if subscription.queue.name == queue.name:
+                await subscription.step_back()
+
+    async def measure(self, queues: Sequence[Queue]) -> dict[str, QueueFigures]:
+        names = [queue.name for queue in queues]
+        told = await self._link.call(redis_scripts.MEASURE, self._session, *names)
+        return {
+            name: QueueFigures(ready=figures[0], unacked=figures[1], consumers=figures[2])
+            for name, figures in zip(names, told, strict=True)
+            if figures
+        }
 
     async def declare(self, queue: Queue) -> None:
         await self.declare_queue(queue)
@@ -163,7 +199,7 @@ class RedisBus(Bus):
             raise UnroutableMessage(unroutable.address, unroutable.type)
 
     async def stop_consuming(self) -> None:
-        subscriptions = tuple(self._subscriptions)
+        subscriptions = [one for one in self._subscriptions if brings_work(one.queue)]
         await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
         await asyncio.gather(*(subscription.drain() for subscription in subscriptions))
 
@@ -283,16 +319,18 @@ class RedisBus(Bus):
         self._ready = False
         log.warning("connection to Redis lost", url=self._where)
         wait, since = FIRST_WAIT, time.monotonic()
+        absence = Repeated(log, "cannot go on with Redis yet")
         while True:
             try:
                 await self._link.open(f"{PREFIX}wake:{self._session}")
                 await self._resume()
                 break
             except BusError as error:
-                log.warning("cannot go on with Redis yet", url=self._where, error=str(error), next_try_in=wait)
+                absence.failed(error, url=self._where)
             await asyncio.sleep(wait)
             wait = min(wait * 2, 1.0)
         log.info("connected to Redis again", url=self._where, away=round(time.monotonic() - since, 1))
+        self._tell_reconnected()
 
     async def _resume(self) -> None:
         if not await self._say_hello():

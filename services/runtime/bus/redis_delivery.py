@@ -81,6 +81,10 @@ class RedisDelivery(Delivery):
         return self._holder.queue_name
 
     @property
+    def exchange(self) -> str:
+        return self._exchange
+
+    @property
     def routing_key(self) -> str:
         return self._key
 
@@ -113,11 +117,13 @@ def meta_of(frame: Frame) -> str:
 
 
 def _read(meta: bytes) -> tuple[str, str, str, str, Mapping[str, str]]:
-    """Another client may have written anything; whoever receives it finds out by the body."""
+    """Another client may have written anything; whoever receives it finds out by the body. Headers that are no text are
+    left out."""
     try:
         kind, message_id, correlation_id, reply_to, headers = json.loads(meta)
-        return str(kind), str(message_id), str(correlation_id), str(reply_to), dict(headers)
-    except (ValueError, TypeError):
+        texts = {name: text for name, text in dict(headers).items() if isinstance(text, str) and isinstance(name, str)}
+        return str(kind), str(message_id), str(correlation_id), str(reply_to), texts
+    except (ValueError, TypeError, RecursionError):
         return "", "", "", "", {}
 
 

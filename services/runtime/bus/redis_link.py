@@ -28,6 +28,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.runtime.bus import redis_scripts
 from services.runtime.bus.base import BusError, BusUnavailable
+from services.runtime.tls_refusals import tls_refusal
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +80,8 @@ class RedisLink:
         """Connect, give Redis the scripts, and listen to ``channel``.
 
         Raises:
-            BusError: it refuses the login or the database. BusUnavailable: it cannot be reached, or is not ready.
+            BusError: it refuses the login or the database, or one side the other's certificate.
+            BusUnavailable: it cannot be reached, or is not ready.
         """
         await self.close()
         self._due.clear()
@@ -197,6 +199,8 @@ class RedisLink:
         words = f"Redis at {self._where}: {in_words(error)}"
         if isinstance(error, _REFUSED):
             return BusError(f"Redis at {self._where} refused: {error}")
+        if connecting and (refusal := tls_refusal(error)):
+            return BusError(f"Redis at {self._where}: {refusal}")
         if isinstance(error, (*LOST, *_UNABLE)) or str(error).startswith(_UNABLE_WORDS):
             return BusUnavailable(words)
         return BusError(f"Redis at {self._where} refused: {error}" if connecting else words)

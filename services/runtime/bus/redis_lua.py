@@ -89,9 +89,6 @@ local function matches(pattern, key, key_words)
 end
 
 local function route(exchange, key)
-  if exchange == '' then
-    return redis.call('HEXISTS', P .. 'queues', key) == 1 and {key} or {}
-  end
   local routes = P .. 'routes:' .. exchange
   local known = redis.call('HGET', routes, key)
   if known then return cmsgpack.unpack(known) end
@@ -202,14 +199,20 @@ end
 """
 
 HANDING: Final = """
--- How many messages wait: those that nobody has had yet, and those that came back.
-local function backlog(queue)
+-- How many messages wait, those that nobody has had yet and those that came back; and how many somebody has in hand.
+local function census(queue)
   local stream = P .. 'queue:' .. queue
-  local pending, returned = redis.call('XPENDING', stream, GROUP), 0
+  local pending, returned, unburied = redis.call('XPENDING', stream, GROUP), 0, 0
   for _, count in ipairs(pending[4] or {}) do
     if count[1] == RETURNED then returned = tonumber(count[2]) end
+    if count[1] == UNBURIED then unburied = tonumber(count[2]) end
   end
-  return redis.call('XLEN', stream) - pending[1] + returned
+  return redis.call('XLEN', stream) - pending[1] + returned, pending[1] - returned - unburied
+end
+
+local function backlog(queue)
+  local waiting = census(queue)
+  return waiting
 end
 
 local function claim(stream, consumer, id) return redis.call('XCLAIM', stream, GROUP, consumer, 0, id)[1] end

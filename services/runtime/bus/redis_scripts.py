@@ -84,6 +84,16 @@ leave(queue, consumer)
 if not exists(queue) or #pending_of(queue, consumer) == 0 then retire(queue, consumer) end
 """
 
+# ARGV: queue, consumer. One that takes from it takes its place at the end; one that has left meanwhile stays away.
+STEP_BACK: Final = f"""{ALSO_WHEN_FULL}{NAMES}{ROUTING}{QUEUES}
+local queue, consumer = ARGV[1], ARGV[2]
+local consumers = P .. 'consumers:' .. queue
+if redis.call('LREM', consumers, 0, consumer) == 0 then return end
+redis.call('ZREM', P .. 'waiting:' .. queue, consumer)
+redis.call('RPUSH', consumers, consumer)
+rouse(redis.call('LINDEX', consumers, 0))
+"""
+
 # ARGV: then, for each message, exchange, key, meta, body. Returns: for each, how many queues took it.
 PUBLISH: Final = f"""{NAMES}{ROUTING}{QUEUES}
 local reached, filled = {{}}, {{}}
@@ -182,4 +192,23 @@ end
 return out
 """
 
-ALL: Final = (HELLO, BEAT, END, DECLARE, JOIN, LEAVE, PUBLISH, NEXT, RETRY, UNBIND, EMPTY)
+# ARGV: session, then queues. Returns: for each, how many messages wait, how many somebody has in hand, and how many
+# take from it (of a queue with a single active consumer, only that one); nothing for one that does not exist, or
+# belongs to another session.
+MEASURE: Final = f"""{ALSO_WHEN_FULL}{NAMES}{HANDING}
+local session, told = ARGV[1], {{}}
+for i = 2, #ARGV do
+  local queue, figures = ARGV[i], {{}}
+  local owner = redis.call('HGET', P .. 'owners', queue)
+  if exists(queue) and settings(queue) and (not owner or owner == session) then
+    local waiting, in_hand = census(queue)
+    local consumers = redis.call('LLEN', P .. 'consumers:' .. queue)
+    if settings(queue).kind == 'single' then consumers = math.min(1, consumers) end
+    figures = {{waiting, in_hand, consumers}}
+  end
+  told[#told + 1] = figures
+end
+return told
+"""
+
+ALL: Final = (HELLO, BEAT, END, DECLARE, JOIN, LEAVE, STEP_BACK, PUBLISH, NEXT, RETRY, UNBIND, EMPTY, MEASURE)

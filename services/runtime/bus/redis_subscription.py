@@ -15,6 +15,7 @@ from contracts.topology import Queue
 from services.runtime.bus import redis_scripts
 from services.runtime.bus.base import BusError, Frame, Receive
 from services.runtime.bus.delivering import hand_over
+from services.runtime.bus.faststream_metrics import in_family
 from services.runtime.bus.redis_delivery import RedisDelivery, parse
 from services.runtime.bus.redis_topology import documented_stream
 
@@ -76,6 +77,7 @@ class RedisSubscription:
         self._consumer = ""  # its id in Redis
         self._consuming = False
         self._leaving = False  # Redis still counts it as one that takes
+        self._joined = False  # Redis counts it, as far as is known here
         self._due = False
         self._turning: asyncio.Task[None] | None = None
         self._held: dict[bytes, RedisDelivery] = {}
@@ -87,6 +89,14 @@ class RedisSubscription:
     @property
     def queue_name(self) -> str:
         return self.queue.name
+
+    @property
+    def should_consume(self) -> bool:
+        return self.lasting or self._consuming
+
+    @property
+    def consuming(self) -> bool:
+        return self._consuming and self._joined
 
     async def start(self) -> None:
         if self._consuming:
@@ -105,7 +115,7 @@ class RedisSubscription:
             self.wake()
             raise
         self._subscriber.running = True
-        self._consuming, self._leaving = True, False
+        self._consuming, self._joined, self._leaving = True, True, False
         self.wake()
 
     async def stop(self) -> None:
@@ -116,6 +126,10 @@ class RedisSubscription:
         if self._turning is not None:
             await asyncio.wait({self._turning})
         await asyncio.sleep(0)  # what came last has begun, and is drained with the rest
+
+    async def step_back(self) -> None:
+        if self._consuming:
+            await self._connection.call(redis_scripts.STEP_BACK, self.queue.name, self._consumer)
 
     async def drain(self) -> None:
         """Wait for handlers that have not returned, at most FastStream's graceful timeout."""
@@ -135,7 +149,7 @@ class RedisSubscription:
         if not self._consumer:
             return
         theirs = set(await self._connection.call(redis_scripts.JOIN, self.queue.name, self._consumer))
-        self._leaving = not self._consuming
+        self._joined, self._leaving = True, not self._consuming
         self._held = {id_: delivery for id_, delivery in self._held.items() if id_ in theirs}
         self._back = [id_ for id_ in theirs if id_ not in self._held and id_ not in self._done]
 
@@ -157,7 +171,7 @@ class RedisSubscription:
 
     def forget(self) -> None:
         """The session is over, and everything that was held has gone back."""
-        self._consumer, self._leaving = "", False
+        self._consumer, self._joined, self._leaving = "", False, False
         self._held, self._done, self._back = {}, [], []
 
     def holds(self, delivery: RedisDelivery) -> bool:
@@ -186,6 +200,7 @@ class RedisSubscription:
         except BusError as error:
             if self._connection.connected:
                 # It is full, or cannot write, or was away only a moment ago; nobody else would wake this.
+                self._joined = False  # until it says otherwise
                 log.warning("Redis does not do what it should", queue=self.queue.name, error=str(error))
                 asyncio.get_running_loop().call_later(PAUSE_AFTER_ERROR, self.wake)
             else:
@@ -199,9 +214,11 @@ class RedisSubscription:
             return
         if self._back:
             await self._give_back()
-        room = min(self._prefetch - len(self._held), MOST_AT_ONCE) if self._consuming else 0
+        room = min(self._prefetch - len(self._held), MOST_AT_ONCE) if self.consuming else 0
         if self._done or room > 0:
             await self._tell(max(room, 0))
+        if self._consuming and not self._joined:
+            await self._join_again()
         if not self._consuming and not (self._done or self._back) and (self._leaving or not self._held):
             await self._leave()
 
@@ -219,16 +236,17 @@ class RedisSubscription:
             self._deliver(RedisDelivery(head, body, self))
         if state > 0 or self._done:
             self._due = True
-        elif state < 0 and self._consuming and await self._connection.look_after_session():
-            await self._join_again(state)
+        elif state < 0 and self._consuming:
+            self._joined = False
+            if state == NO_QUEUE:
+                log.warning("the queue was removed while it was taken from, made again", queue=self.queue.name)
 
-    async def _join_again(self, state: int) -> None:
-        if state == NO_QUEUE:
-            log.error("the queue was removed while it was taken from", queue=self.queue.name)
-            self._consuming, self._leaving = False, True
-        else:
-            await self._connection.call(redis_scripts.JOIN, self.queue.name, self._consumer)
-        self._due = True
+    async def _join_again(self) -> None:
+        if not await self._connection.look_after_session():
+            return  # the bus connects again, and resumes this
+        await self._connection.declare_queue(self.queue)
+        await self._connection.call(redis_scripts.JOIN, self.queue.name, self._consumer)
+        self._joined = self._due = True
 
     async def _give_back(self) -> None:
         back, self._back = self._back, []
@@ -266,7 +284,7 @@ class RedisSubscription:
             stream=documented_stream(self.queue),
             ack_policy=AckPolicy.MANUAL,
             no_reply=True,
-            parser=parse,
+            parser=in_family(parse, self.queue.family),
             decoder=_unwrapped,
             title=self.queue.name,
             description=_in_words(self.queue),

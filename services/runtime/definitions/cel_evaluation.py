@@ -1,7 +1,6 @@
 """Running an analysed expression: on just the values it reads, macros one element at a time, within a budget of work.
 
-The budget counts work and not seconds, so that the same expression on the same values gives the same answer on every
-machine: the engine is replayed. The library holds the interpreter's lock while it runs and cannot be interrupted.
+The library holds the interpreter's lock while it runs and cannot be interrupted: see ``budget``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,28 +10,19 @@ from typing import Any
 
 import cel
 
+from services.runtime.definitions.budget import Budget, OutOfWork
 from services.runtime.definitions.cel_analysis import HOOK, Analysis, Macro, Part, Path
-from services.runtime.definitions.cel_values import ValueFault, to_json, weigh
+from services.runtime.definitions.cel_values import CHARACTERS_A_UNIT, ValueFault, to_json, weigh
 
-# About a microsecond each, three at the worst, where it was measured.
-WORK_LIMIT = 1_000_000
 TOKENS_A_UNIT = 8
+# A regular expression is matched in time proportional to the text times the states it may be in: measured, 3 to 5 ns.
+STATES_TIMES_CHARACTERS_A_UNIT = 250
 
 Selection = dict[str, Any]  # key -> selection of what is read below it, or None for all of it
 
 
 class Failure(Exception):
     """Why an expression gave no value."""
-
-
-class OutOfWork(Failure):
-    """The budget is spent."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"more than {WORK_LIMIT:,} units of work (values read, times the elements gone over): "
-            "let an agent do this, or read less"
-        )
 
 
 @dataclass(frozen=True)
@@ -49,7 +39,12 @@ class Runnable:
     def work(self, weight: int) -> int:
         """Units to run it on values of a weight: each use copies them, and each ``+`` what was joined so far."""
         part = self.part
-        return 1 + part.size // TOKENS_A_UNIT + part.match_work + part.uses * (1 + part.additions) * weight
+        copied = part.uses * (1 + part.additions) * weight
+        units = 1 + part.size // TOKENS_A_UNIT + part.match_work + copied
+        if part.match_states:
+            characters = copied * CHARACTERS_A_UNIT + len(part.text) * (1 + part.additions)
+            units += part.match_states * characters // STATES_TIMES_CHARACTERS_A_UNIT
+        return units
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +85,14 @@ class _Frame:
 class Evaluation:
     """One evaluation of one expression."""
 
-    def __init__(self, runnables: Runnables, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, runnables: Runnables, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget
+    ) -> None:
         self._runnables = runnables
         self._roots = {"steps": steps, "inputs": inputs}
-        self._left = WORK_LIMIT
+        self._budget = budget
         self._frames: dict[int, tuple[_Frame, ...]] = {}
-        self._failure: Failure | None = None
+        self._failure: Failure | OutOfWork | None = None
 
     def value(self) -> Any:
         """The expression's value, as JSON.
@@ -106,25 +103,20 @@ class Evaluation:
         main = self._runnables.main
         try:
             context, weight = self._context(main)
-            self._spend(main.work(weight))
+            self._budget.spend(main.work(weight))
             result = self._execute(main, context)
             if isinstance(self._failure, OutOfWork):  # it may have been absorbed by || or &&
                 raise self._failure
             return to_json(result)
-        except ValueFault as fault:
+        except (ValueFault, OutOfWork) as fault:
             raise Failure(str(fault)) from None
 
     def _context(self, runnable: Runnable) -> tuple[cel.Context | dict[str, Any], int]:
         variables = {root: select(self._roots[root], below) for root, below in runnable.selection.items()}
-        weight = sum(weigh(value, self._left) for value in variables.values())
+        weight = sum(weigh(value, self._budget.left) for value in variables.values())
         if runnable.part.calls_macros:
             return cel.Context(variables, {HOOK: self._macro}), weight
         return variables, weight
-
-    def _spend(self, units: int) -> None:
-        self._left -= units
-        if self._left < 0:
-            raise OutOfWork
 
     def _execute(self, runnable: Runnable, context: cel.Context | dict[str, Any]) -> Any:
         try:
@@ -144,7 +136,7 @@ class Evaluation:
             return []
         try:
             return [self._answer(over, number, captured)]
-        except Failure as failure:
+        except (Failure, OutOfWork) as failure:
             self._failure = failure
         except ValueFault as fault:
             self._failure = Failure(str(fault))
@@ -172,8 +164,8 @@ class Evaluation:
             macro = self._runnables.macros[number]
             self._frames[number] = tuple(self._frame(body, macro.macro.variable) for body in macro.bodies)
         frames = self._frames[number]
-        weight = sum(weigh(value, self._left) for value in captured.values())
-        self._spend(1 + weight)
+        weight = sum(weigh(value, self._budget.left) for value in captured.values())
+        self._budget.spend(1 + weight)
         for frame in frames:
             frame.captured = weight
             for name, value in captured.items():
@@ -187,8 +179,8 @@ class Evaluation:
         return _Frame(body, variable, context, weight)
 
     def _run(self, frame: _Frame, element: Any) -> Any:
-        weight = frame.fixed + frame.captured + weigh(element, self._left)
-        self._spend(frame.body.work(weight))
+        weight = frame.fixed + frame.captured + weigh(element, self._budget.left)
+        self._budget.spend(frame.body.work(weight))
         frame.context.add_variable(frame.variable, element)
         return self._execute(frame.body, frame.context)
 
@@ -200,7 +192,7 @@ class Evaluation:
 
     def _mapped(self, frame: _Frame, element: Any) -> Any:
         value = self._run(frame, element)
-        self._spend(weigh(value, self._left))
+        self._budget.spend(weigh(value, self._budget.left))
         return value
 
     def _any(self, frame: _Frame, elements: list[Any], wanted: bool) -> bool:
@@ -210,8 +202,6 @@ class Evaluation:
             try:
                 if self._holds(frame, each) is wanted:
                     return True
-            except OutOfWork:
-                raise
             except Failure as error:
                 failure = failure or error
         if failure is not None:

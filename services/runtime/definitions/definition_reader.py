@@ -34,6 +34,10 @@ _IDS = {
     for pattern, most in ((ID_PATTERN, 64), (STEP_ID_PATTERN, 128))
 }
 _STAND_IN = "unreadable"
+MAX_EXPRESSIONS = 20_000
+MAX_EXPRESSION_CHARACTERS = 1_000_000  # parsing takes some 6 us for each of an expression's
+MAX_DEPENDENCIES = 200_000
+MAX_WORDED = 5_001  # one more than an answer lists
 _MUST_BE = {"model_type": "must be an object", "dict_type": "must be an object", "tuple_type": "must be a list"}
 
 
@@ -55,13 +59,40 @@ def read_definition(raw: Any) -> Reading:
     copy = JsonCopy(raw)
     if copy.too_large:
         return Reading(None, copy.faults)
+    if crowd := _crowd(copy):
+        return Reading(None, [crowd])
     try:
         definition = WorkflowDefinition.model_validate(copy.value)
     except ValidationError as error:
         errors = [each for each in error.errors(include_url=False) if not _counts_the_faulty(each)]
-        faults = [*copy.faults, *_without(copy.faults, map(_fault, errors))]
+        # Words for each of a million would take a minute, and nobody is shown as many.
+        faults = [*copy.faults, *_without(copy.faults, map(_fault, errors[:MAX_WORDED]))]
         return Reading(_salvaged(copy.value, errors), faults, _in_inputs(copy.left_out))
     return Reading(definition, copy.faults, _in_inputs(copy.left_out))
+
+
+def _crowd(copy: JsonCopy) -> Fault | None:
+    """More of something than is read: each takes time to parse, or to follow."""
+    if copy.expressions > MAX_EXPRESSIONS:
+        message = f"a definition may hold {MAX_EXPRESSIONS:,} expressions, this one holds {copy.expressions:,}"
+        return Fault(path="steps", code="too_many", message=message)
+    steps, at_the_top = copy.value.get("steps"), copy.value.get("dependencies")
+    read = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    conditions = [step["when"] for step in read if isinstance(step.get("when"), str)]
+    characters = copy.expression_characters + sum(map(len, conditions))
+    if characters > MAX_EXPRESSION_CHARACTERS:
+        message = (
+            f"the conditions of a definition and its texts with expressions may have {MAX_EXPRESSION_CHARACTERS:,}"
+            f" characters together, these have {characters:,}"
+        )
+        return Fault(path="steps", code="too_many", message=message)
+    lists = [step.get("depends_on") for step in read]
+    lists += at_the_top.values() if isinstance(at_the_top, dict) else ()
+    count = sum(len(needs) for needs in lists if isinstance(needs, list))
+    if count > MAX_DEPENDENCIES:
+        message = f"a definition may hold {MAX_DEPENDENCIES:,} dependencies, this one holds {count:,}"
+        return Fault(path="dependencies", code="too_many", message=message)
+    return None
 
 
 def _counts_the_faulty(error: ErrorDetails) -> bool:
@@ -88,7 +119,7 @@ def _without(known: Iterable[Fault], faults: Iterable[Fault]) -> list[Fault]:
 
 
 def _fault(error: ErrorDetails) -> Fault:
-    path, name = render_path(error["loc"]), str(error["loc"][-1]) if error["loc"] else ""
+    path, name = render_path(error["loc"]), shortened(str(error["loc"][-1])) if error["loc"] else ""
     match error["type"]:
         case "missing":
             return Fault(path=path, code="missing_field", message=f"{name!r} is missing")

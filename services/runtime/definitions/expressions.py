@@ -12,6 +12,7 @@ from typing import Any
 
 import cel
 
+from services.runtime.definitions.budget import Budget
 from services.runtime.definitions.cel_analysis import analyse
 from services.runtime.definitions.cel_evaluation import Evaluation, Failure, Runnables, is_the_librarys
 from services.runtime.definitions.cel_syntax import BadExpression, checked_tokens
@@ -69,31 +70,34 @@ class Expression:
         """Free variables that have no value when the expression runs."""
         return tuple(sorted(self.variables - ROOTS))
 
-    def evaluate(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+    def evaluate(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget | None = None) -> Any:
         """The value, as JSON.
 
         Parameters:
             steps: step id -> ``{"output": value, "status": "succeeded" | "skipped" | ...}``; only the steps that the
                 expression reads are asked for.
             inputs: the execution's inputs.
+            budget: what it may take of; without one, as much as a whole step.
 
         Raises:
             ExpressionError: a missing key, types that do not fit, a division by zero, too much work.
         """
         try:
-            return Evaluation(self._runnables, steps, inputs).value()
+            return Evaluation(self._runnables, steps, inputs, budget or Budget()).value()
         except Failure as failure:
             raise ExpressionError(f"{shortened(self.source)!r}: {failure}") from None
 
-    def holds(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
+    def holds(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget | None = None) -> bool:
         """The value of a condition.
 
         Raises:
             ExpressionError: also where the value is neither true nor false.
         """
-        value = self.evaluate(steps, inputs)
+        value = self.evaluate(steps, inputs, budget)
         if not isinstance(value, bool):
-            raise ExpressionError(f"the condition {shortened(self.source)!r} gave {value!r}, not true or false")
+            raise ExpressionError(
+                f"the condition {shortened(self.source)!r} gave {shortened(repr(value))}, not true or false"
+            )
         return value
 
 

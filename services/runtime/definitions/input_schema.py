@@ -5,22 +5,32 @@ schema, and a keyword that would need it says nothing. So what is reported is wr
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import referencing
 import referencing.exceptions
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
 from services.runtime.definitions.expressions import shortened
 from services.runtime.definitions.input_paths import Key
+from services.runtime.definitions.schema_work import (
+    REFERENCE_UNITS,
+    VALUES_A_UNIT,
+    TooMuchWork,
+    has_repeated,
+    matches,
+    one_step,
+    spend,
+)
 
 Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError]]
 
+MAX_ERRORS = 1_000  # of one step's inputs
 _SHOWN_NAMES = 30
 
 
@@ -90,8 +100,12 @@ class InputSchema:
         Raises:
             BadSchema: the schema is none, or refers to something that is not in it, or to itself without end.
         """
+        errors: list[ValidationError] = []
         try:
-            errors = list(self._validator.iter_errors(inputs))
+            with one_step():
+                errors.extend(islice(self._validator.iter_errors(inputs), MAX_ERRORS))
+        except TooMuchWork:
+            pass  # what was found until then is wrong all the same; for the rest there is the agent's own model
         except referencing.exceptions.Unresolvable as error:
             raise BadSchema(str(error)) from None
         except RecursionError:
@@ -110,7 +124,8 @@ class InputSchema:
 def _schema_problem(schema: str) -> str | None:
     """Asked only where there are faults, and once for each schema: it takes 100 ms."""
     try:
-        Draft202012Validator.check_schema(json.loads(schema))
+        # Patterns are none of Python's: they are read as the agent's model reads them, or left to it.
+        Draft202012Validator.check_schema(json.loads(schema), format_checker=FormatChecker(formats=()))
     except SchemaError as error:
         return f"{error.message} (at {error.json_path})"
     return None
@@ -140,9 +155,22 @@ def _one_of(validator: Any, forms: Any, instance: Any, schema: Any) -> Iterable[
     return _ORIGINAL[keyword](validator, forms, instance, schema) or ()
 
 
-def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterable[ValidationError]:
-    known = [each for each in instance if not isinstance(each, _PARTLY)] if isinstance(instance, list) else instance
-    return _ORIGINAL["uniqueItems"](validator, wanted, known, schema) or ()
+def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    # Not the library's own, which compares each with each where they cannot be sorted.
+    known = [each for each in instance if not isinstance(each, _PARTLY)] if isinstance(instance, list) else []
+    if wanted and has_repeated(known):
+        yield ValidationError(f"{_short(instance)} has non-unique elements")
+
+
+def _counted(name: str, keyword: Keyword) -> Keyword:
+    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterable[ValidationError]:
+        if name in ("$ref", "$dynamicRef"):
+            spend(REFERENCE_UNITS)
+        else:
+            spend(1 + len(value) // VALUES_A_UNIT if name == "enum" else 1)
+        return keyword(validator, value, instance, schema)
+
+    return check
 
 
 def _by_tag(
@@ -183,7 +211,7 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
     known = schema.get("properties", {})
     patterns = schema.get("patternProperties", {})
     for name in instance:
-        if name in known or any(_matches(pattern, name) is not False for pattern in patterns):
+        if name in known or any(matches(pattern, name) is not False for pattern in patterns):
             continue
         if allowed is False:
             others = "" if not patterns else f", and names like {', '.join(patterns)}"
@@ -196,28 +224,20 @@ def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: An
     if isinstance(instance, dict):
         for pattern, below in patterns.items():
             for name, value in instance.items():
-                if _matches(pattern, name):
+                if matches(pattern, name):
                     yield from validator.descend(value, below, path=name, schema_path=pattern)
 
 
 def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and _matches(pattern, instance) is False:
+    if isinstance(instance, str) and matches(pattern, instance) is False:
         yield ValidationError(f"{_short(instance)} does not match {pattern!r}")
 
 
-def _matches(pattern: str, text: str) -> bool | None:
-    """None where Python cannot read the pattern, which may be one of another dialect: the agent's model decides."""
-    try:
-        return re.search(pattern, text) is not None
-    except re.error:
-        return None
-
-
 _NEED_ALL = ("const", "enum", "not", "if", "contains", "unevaluatedProperties", "unevaluatedItems")
-_Validator = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
-    {keyword: _if_known(keyword) for keyword in _NEED_ALL}
-    | {
+_KEYWORDS: Mapping[str, Keyword] = {
+    **_ORIGINAL,
+    **{keyword: _if_known(keyword) for keyword in _NEED_ALL},
+    **{
         "oneOf": _one_of,
         "uniqueItems": _unique_items,
         "type": _type,
@@ -226,6 +246,9 @@ _Validator = extend(  # type: ignore[no-untyped-call]
         "patternProperties": _pattern_properties,
         "pattern": _pattern,
     },
+}
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, {name: _counted(name, keyword) for name, keyword in _KEYWORDS.items()}
 )
 
 # ---- words

@@ -10,6 +10,8 @@ from services.runtime.definitions.expressions import shortened
 from services.runtime.definitions.input_paths import Key, render_path
 
 MAX_VALUES = 1_000_000
+MAX_KEY = 10_000  # characters
+MAX_FAULTS = 10_000  # that are put into words: one is enough to refuse it
 LEVELS_ABOVE_INPUTS = 3  # the definition, its steps, the step
 _INT64 = range(-(2**63), 2**63)
 _UNREADABLE = object()
@@ -47,12 +49,18 @@ class JsonCopy:
         self.value: dict[str, Any] = {}
         self.faults: list[Fault] = []
         self.left_out: list[tuple[Key, ...]] = []
+        self.expressions = 0
+        """How many ``${`` stand in its texts."""
+        self.expression_characters = 0
+        """Of the texts in which they stand."""
         self._too_deep: set[tuple[Key, ...]] = set()
         count = 1
         to_visit: list[_Visit] = [(raw, self.value, None)]
-        while to_visit and count <= MAX_VALUES:
+        while to_visit:
             source, target, place = to_visit.pop()
             count += len(source)
+            if count > MAX_VALUES:
+                break
             fill = self._fill_object if isinstance(target, dict) else self._fill_list
             to_visit.extend(reversed(fill(source, target, place)))
         self.too_large = count > MAX_VALUES
@@ -94,6 +102,9 @@ class JsonCopy:
         if problem := _scalar_problem(value):
             self._leave_out(place.path(), *problem)
             return _UNREADABLE
+        if isinstance(value, str) and "${" in value:
+            self.expressions += value.count("${")
+            self.expression_characters += len(value)
         return value
 
     def _refuse_depth(self, path: tuple[Key, ...]) -> None:
@@ -106,7 +117,8 @@ class JsonCopy:
             self.left_out.append(input_path)
 
     def _leave_out(self, path: tuple[Key, ...], code: str, message: str) -> None:
-        self.faults.append(Fault(path=render_path(path), code=code, message=message))
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(Fault(path=render_path(path), code=code, message=message))
         self.left_out.append(path)
 
 
@@ -121,6 +133,8 @@ def _key_problem(key: Any) -> str | None:
         return f"the key {shortened(repr(key))} is no text; put it in quotes"
     if not _is_unicode(key):
         return "the key holds half of a surrogate pair, which is no character"
+    if len(key) > MAX_KEY:
+        return f"a key may have {MAX_KEY:,} characters, this one has {len(key):,}"
     return "a key may not hold the character U+0000" if "\0" in key else None
 
 

@@ -9,14 +9,17 @@ from typing import Any
 
 from contracts.agents import AgentDescriptor
 from contracts.workflow import Fault, StepDefinition, WorkflowDefinition, find_cycle, structure_faults
+from services.runtime.definitions.budget import CHECK_WORK, STEP_WORK, Budget
 from services.runtime.definitions.definition_reader import Reading, read_definition
 from services.runtime.definitions.dependencies import CompiledStep, compile_step
 from services.runtime.definitions.expressions import Expression, ExpressionError, shortened
 from services.runtime.definitions.input_paths import Key, render_path
 from services.runtime.definitions.input_schema import BadSchema, InputSchema, Unknown, partly_known
 from services.runtime.definitions.references import BadReference, Location
+from services.runtime.definitions.schema_work import one_definition
 
 MAX_CYCLES = 20
+MAX_FAULTS = 5_000
 _SHOWN_STEPS = 20
 _STEP_PATH = re.compile(r"steps\[(\d+)\]")
 _HYPHENATED = re.compile(r"steps\.([A-Za-z_]\w*(?:-\w+)+)")
@@ -42,18 +45,27 @@ def lint(
         named: the agents that steps may name; None leaves them unchecked.
 
     Returns:
-        The definition and no faults, or None and every fault, in the order of the steps.
+        The definition and no faults, or None and every fault, in the order of the steps (the first 5,000 of more).
     """
     reading = read_definition(raw)
     if reading.definition is None:
-        return None, reading.faults
-    found = _Workflow(reading, reading.definition, agents, named).faults()
+        return None, first_faults(reading.faults)
+    with one_definition():
+        found = _Workflow(reading, reading.definition, agents, named).faults()
     unreadable = {fault.path for fault in reading.faults}
     # What cannot be read has a stand-in, of which nothing else should be said.
     faults = [*reading.faults, *(fault for fault in found if not _at_or_below(fault.path, unreadable))]
     if faults:
-        return None, sorted(faults, key=_place)
+        return None, first_faults(sorted(faults, key=_place))
     return reading.definition, []
+
+
+def first_faults(faults: list[Fault]) -> list[Fault]:
+    """As many as an answer should hold, and how many there are beside them."""
+    if len(faults) <= MAX_FAULTS:
+        return faults
+    message = f"at least {len(faults) - MAX_FAULTS:,} more faults are not listed"
+    return [*faults[:MAX_FAULTS], Fault(path="", code="more_faults", message=message)]
 
 
 def _at_or_below(path: str, places: set[str]) -> bool:
@@ -84,6 +96,8 @@ class _Workflow:
         self._schemas: dict[tuple[str, str], InputSchema] = {}
         # step id -> the steps it waits for, each with the path of what makes it wait
         self._waits: dict[str, dict[str, str]] = {step_id: {} for step_id in self.index}
+        # What is constant is evaluated, within one budget.
+        self._budget = Budget(CHECK_WORK, "all constant expressions of a definition")
 
     def faults(self) -> list[Fault]:
         found = structure_faults(self.definition)
@@ -108,7 +122,7 @@ class _Workflow:
             yield Fault(path=path, code="bad_expression", message=str(compiled.when_problem))
         if (when := compiled.when) is not None:
             yield from self._names(path, step, when.source, sorted(when.step_ids), when.unknown_variables)
-            if not when.variables and (problem := _never_holds(when)):
+            if not when.variables and (problem := self._never_holds(when)):
                 yield Fault(path=path, code="bad_condition", message=problem)
 
     def _at_location(self, i: int, step: StepDefinition, location: Location) -> Iterator[Fault]:
@@ -118,9 +132,9 @@ class _Workflow:
             yield Fault(path=path, code=code, message=str(location.problem))
             return
         yield from self._names(path, step, location.source, location.step_ids, location.unknown_variables)
-        if location.constant:
+        if location.constant and self._can_evaluate:
             try:
-                location.value({}, {})
+                location.value({}, {}, self._budget.for_a_step())
             except ExpressionError as error:
                 yield Fault(path=path, code="bad_expression", message=f"can never have a value: {error}")
 
@@ -195,9 +209,33 @@ class _Workflow:
 
     def _inputs(self, i: int, step: StepDefinition, compiled: CompiledStep) -> dict[str, Any]:
         """The inputs as far as they are known now."""
-        values = [(location.path, _known_value(location)) for location in compiled.inputs.locations]
+        values = [(location.path, self._known_value(location)) for location in compiled.inputs.locations]
         values += [(path, Unknown("", text=False)) for path in self._left_out.get(i, ())]
         return partly_known(step.inputs, values) if values else step.inputs
+
+    # ---- constants
+
+    @property
+    def _can_evaluate(self) -> bool:
+        """Whether the budget holds what one step may take: beyond it constants are not looked at before they run."""
+        return self._budget.left >= STEP_WORK
+
+    def _never_holds(self, when: Expression) -> str | None:
+        if not self._can_evaluate:
+            return None
+        try:
+            value = when.evaluate({}, {}, self._budget.for_a_step())
+        except ExpressionError as error:
+            return f"can never have a value: {error}"
+        return None if isinstance(value, bool) else f"is always {shortened(repr(value))}: a condition is true or false"
+
+    def _known_value(self, location: Location) -> Any:
+        if location.constant and location.problem is None and self._can_evaluate:
+            try:
+                return location.value({}, {}, self._budget.for_a_step())
+            except ExpressionError:
+                return Unknown(location.source, text=False)
+        return Unknown(location.source, text=location.kind == "text")
 
     # ---- the graph
 
@@ -245,23 +283,6 @@ def _of_agent(i: int, step: StepDefinition, named: NamedAgents) -> Iterator[Faul
     others = ", ".join(one for one in named.others.get(step.agent_type, ()) if one != step.agent_type) or "none"
     message = f"{what}; agents of type {step.agent_type!r} with an id of their own: {others}"
     yield Fault(path=f"steps[{i}].agent_id", code="unknown_agent", message=message)
-
-
-def _never_holds(when: Expression) -> str | None:
-    try:
-        value = when.evaluate({}, {})
-    except ExpressionError as error:
-        return f"can never have a value: {error}"
-    return None if isinstance(value, bool) else f"is always {shortened(repr(value))}: a condition is true or false"
-
-
-def _known_value(location: Location) -> Any:
-    if location.constant and location.problem is None:
-        try:
-            return location.value({}, {})
-        except ExpressionError:
-            return Unknown(location.source, text=False)
-    return Unknown(location.source, text=location.kind == "text")
 
 
 def _middle_left_out(texts: list[str], most: int = 20) -> list[str]:

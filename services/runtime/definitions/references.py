@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from contracts.workflow import MAX_INPUT_DEPTH, STEP_ID_PATTERN
+from services.runtime.definitions.budget import Budget
 from services.runtime.definitions.cel_evaluation import keys_of
 from services.runtime.definitions.cel_syntax import BadExpression, closing_brace
 from services.runtime.definitions.expressions import Expression, ExpressionError, shortened
@@ -37,7 +38,7 @@ class UnresolvedReference(Exception):
 class _Source(Protocol):
     """Something in an input that has a value only at run time."""
 
-    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any: ...
+    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Location:
     problem: BadReference | BadExpression | None = None
     _resolver: _Source | None = field(default=None, repr=False, compare=False)
 
-    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget | None = None) -> Any:
         """What stands here at run time.
 
         Raises:
@@ -67,7 +68,7 @@ class Location:
         if self._resolver is None:
             raise self.problem or BadReference(f"{self.source!r} was not compiled")
         try:
-            return self._resolver.value(steps, inputs)
+            return self._resolver.value(steps, inputs, budget or Budget())
         except (UnresolvedReference, ExpressionError) as error:
             raise type(error)(f"input {render_path(self.path)}: {error}") from None
 
@@ -80,27 +81,36 @@ class CompiledInputs:
     locations: tuple[Location, ...]
 
     @property
+    def evaluates(self) -> bool:
+        """Whether there are expressions among them."""
+        return any(location.kind != "reference" for location in self.locations)
+
+    @property
     def step_ids(self) -> frozenset[str]:
         """Every step referred to."""
         return frozenset(step_id for location in self.locations for step_id in location.step_ids)
 
-    def resolve(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def resolve(
+        self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget | None = None
+    ) -> dict[str, Any]:
         """The inputs with every reference and expression replaced by its value: a copy that shares nothing.
 
         Parameters:
             steps: step id -> ``{"output": value, "status": "succeeded" | "skipped" | ...}``. A skipped step's output is
                 null, and so is every path below it.
             inputs: the execution's inputs.
+            budget: what all expressions together may take of; without one, as much as a step may.
 
         Raises:
             UnresolvedReference: a path leads to nothing, or the result would nest deeper than 64 levels.
             ExpressionError: an expression gave no value.
             BadReference, BadExpression: the definition was never validated.
         """
+        budget = budget or Budget()
         resolved: dict[str, Any] = _shallow_enough(self.inputs, MAX_INPUT_DEPTH, "the inputs")
         for location in self.locations:
             where = f"input {render_path(location.path)}: {shortened(location.source)!r}"
-            value = _shallow_enough(location.value(steps, inputs), MAX_INPUT_DEPTH - len(location.path), where)
+            value = _shallow_enough(location.value(steps, inputs, budget), MAX_INPUT_DEPTH - len(location.path), where)
             parent: Any = resolved
             for key in location.path[:-1]:
                 parent = parent[key]
@@ -231,7 +241,7 @@ class _StepReference:
     step_id: str
     path: tuple[str, ...]
 
-    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget) -> Any:
         try:
             step = steps[self.step_id]
         except KeyError:
@@ -246,7 +256,7 @@ class _InputReference:
     text: str
     path: tuple[str, ...]
 
-    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget) -> Any:
         try:
             return _follow(self.text, "inputs", inputs, self.path)
         except UnresolvedReference as error:
@@ -257,16 +267,18 @@ class _InputReference:
 class _Alone:
     expression: Expression
 
-    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
-        return self.expression.evaluate(steps, inputs)
+    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget) -> Any:
+        return self.expression.evaluate(steps, inputs, budget)
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
     parts: tuple[str | Expression, ...]
 
-    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-        return "".join(part if isinstance(part, str) else _shown(part.evaluate(steps, inputs)) for part in self.parts)
+    def value(self, steps: Mapping[str, Any], inputs: Mapping[str, Any], budget: Budget) -> str:
+        return "".join(
+            part if isinstance(part, str) else _shown(part.evaluate(steps, inputs, budget)) for part in self.parts
+        )
 
 
 def _shown(value: Any) -> str:

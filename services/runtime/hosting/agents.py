@@ -7,7 +7,7 @@ import structlog
 
 from services.runtime.agent import BaseAgent
 from services.runtime.agent.error_text import text_of
-from services.runtime.agent.messenger import Messenger
+from services.runtime.hosting.granted_messenger import MessengerOf
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ async def stop_in_time(agent: BaseAgent) -> None:
         async with asyncio.timeout(LONGEST_STOP):
             await agent.stop()
     except Exception:
-        log.exception("agent did not stop in good order", agent=agent.agent_id, agent_type=agent.agent_type)
+        log.exception("agent did not stop in good order", agent_id=agent.agent_id, agent_type=agent.agent_type)
 
 
 class Agents:
@@ -33,12 +33,12 @@ class Agents:
     """
 
     def __init__(
-        self, defaults: Iterable[BaseAgent], messenger: Messenger, *, start_timeout: float | None = None
+        self, defaults: Iterable[BaseAgent], messenger_of: MessengerOf, *, start_timeout: float | None = None
     ) -> None:
         self.defaults: Mapping[str, BaseAgent] = {agent.agent_type: agent for agent in defaults}
         self._instances: dict[str, BaseAgent] = {}
         self.failures: dict[str, str] = {}
-        self._messenger = messenger
+        self._messenger_of = messenger_of
         self._start_timeout = start_timeout
         self._arrived = asyncio.Event()
 
@@ -46,7 +46,7 @@ class Agents:
         for agent in self.defaults.values():
             try:
                 async with asyncio.timeout(self._start_timeout):
-                    await agent.start(self._messenger)
+                    await agent.start(self._messenger_of(agent.agent_type))
             except Exception as error:
                 if self._start_timeout is None:
                     raise

@@ -18,7 +18,8 @@ from services.runtime.service import Outbox
 
 log = structlog.get_logger(__name__)
 
-_PAUSE = 0.2
+_PAUSE = 0.2  # seconds
+_LONGEST_PAUSE = 30.0
 _ANSWER_TIMEOUT = 10.0
 
 
@@ -69,21 +70,26 @@ class Announcer:
         try:
             await self._outbox.send([Outgoing(HostStopped(host_id=self._host_id))])
         except BusError as error:
-            log.debug("nobody was told that the host stops", host=self._host_id, error=str(error))
+            log.debug("nobody was told that the host stops", host_id=self._host_id, error=str(error))
 
     async def _run(self) -> None:
         await self._listening.wait()
+        pause = 0.0
         while True:
             asked = self._asked.is_set()
             self._asked.clear()
             if asked:
                 await self._say(self._announcement())
+                pause = min(max(2 * pause, _PAUSE), _LONGEST_PAUSE)
             await self._say(HostHeartbeat(host_id=self._host_id, agents=self._states()))
             try:
                 async with asyncio.timeout(self._heartbeat):
                     await self._asked.wait()
             except TimeoutError:
-                continue
+                pause = 0.0  # heard, or nobody is there
+            else:
+                # A registry that refuses what is announced (its signer may not say it) asks again at every heartbeat.
+                await asyncio.sleep(pause)
 
     def _announcement(self) -> HostAnnounced:
         return HostAnnounced(
@@ -134,7 +140,7 @@ class NamedAgents:
             try:
                 await self._create(command)
             except CommandRefused as error:
-                log.error("agent of AGENT_IDS was refused", agent=agent_id, agent_type=agent_type, error=str(error))
+                log.error("agent of AGENT_IDS was refused", agent_id=agent_id, agent_type=agent_type, error=str(error))
 
     async def _create(self, command: CreateAgent) -> None:
         """
@@ -150,5 +156,5 @@ class NamedAgents:
             except CommandRefused as error:
                 if error.refused.code not in ("unavailable", "overloaded"):
                     raise
-                log.debug("agent not created yet", agent=command.agent_id, error=str(error))
+                log.debug("agent not created yet", agent_id=command.agent_id, error=str(error))
             await asyncio.sleep(_PAUSE)

@@ -10,6 +10,7 @@ from services.runtime.correlation import current_correlation
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.requests import Requests
 from services.runtime.service import Outbox
+from services.runtime.telemetry.tracing_sends import SendSpans
 
 A = TypeVar("A", bound=Message)
 
@@ -19,16 +20,19 @@ class UnexpectedAnswer(Exception):
 
 
 class BusMessenger:
-    """A ``Messenger``. ``timeout`` is for whoever names none, in seconds."""
+    """A ``Messenger``. ``timeout`` is for whoever names none, in seconds; ``sends`` makes the spans of what is sent."""
 
-    def __init__(self, outbox: Outbox, requests: Requests, timeout: float) -> None:
+    def __init__(self, outbox: Outbox, requests: Requests, timeout: float, sends: SendSpans | None = None) -> None:
         self._outbox = outbox
         self._requests = requests
         self._timeout = timeout
+        self._sends = sends or SendSpans(None)
 
     async def send(self, mail: AgentMail) -> str:
-        message_id = new_id()
-        await self._outbox.send([Outgoing(mail, message_id=message_id, correlation_id=current_correlation())])
+        message_id, correlation_id = new_id(), current_correlation()
+        with self._sends.sending(mail, correlation_id=correlation_id) as traceparent:
+            outgoing = Outgoing(mail, message_id=message_id, correlation_id=correlation_id, traceparent=traceparent)
+            await self._outbox.send([outgoing])
         return message_id
 
     async def ask(self, mail: AgentMail, timeout: float | None = None) -> dict[str, Any]:
@@ -49,5 +53,7 @@ class BusMessenger:
         return found
 
     async def _ask(self, message: Message, timeout: float | None) -> Message:
-        outgoing = Outgoing(message, correlation_id=current_correlation())
-        return await self._requests.ask(outgoing, self._timeout if timeout is None else timeout)
+        correlation_id = current_correlation()
+        with self._sends.sending(message, correlation_id=correlation_id) as traceparent:
+            outgoing = Outgoing(message, correlation_id=correlation_id, traceparent=traceparent)
+            return await self._requests.ask(outgoing, self._timeout if timeout is None else timeout)

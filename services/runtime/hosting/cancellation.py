@@ -37,7 +37,8 @@ class Cancellations:
         for command_id in command_ids:
             self._cancelled[command_id] = True
             for work in tuple(self._under_way.get(command_id, ())):
-                log.info("work cancelled", command=command_id)
+                execution_id, step, attempt = command_id.rsplit("/", 2)
+                log.info("work cancelled", execution_id=execution_id, step=step, attempt=int(attempt))
                 work.cancel()
 
     def is_cancelled(self, command_id: str) -> bool:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
-from pickle import PicklingError
+from pickle import PicklingError  # nosec B403
 from types import ModuleType
 from typing import Any
 

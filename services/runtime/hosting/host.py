@@ -17,6 +17,9 @@ from services.runtime.hosting.agents import Agents
 from services.runtime.hosting.announcing import Announcer, NamedAgents
 from services.runtime.hosting.bus_messenger import BusMessenger
 from services.runtime.hosting.cancellation import Cancellations
+from services.runtime.hosting.counting import counts_for
+from services.runtime.hosting.granted_actions import log_what_is_not_granted
+from services.runtime.hosting.granted_messenger import granted_messengers
 from services.runtime.hosting.hosted import AgentFactory, HostedType, shared_prefetch
 from services.runtime.hosting.instances import Instances
 from services.runtime.hosting.mailroom import Mailroom
@@ -24,20 +27,31 @@ from services.runtime.hosting.performer import Performer
 from services.runtime.hosting.progress import ProgressSender
 from services.runtime.hosting.quarantine import Quarantine
 from services.runtime.hosting.results import ResultSender
+from services.runtime.hosting.spans import AgentSpans
 from services.runtime.hosting.worker import Worker
+from services.runtime.logs import logging_elsewhere
 from services.runtime.requests import Requests
+from services.runtime.security.policy import open_policy
 from services.runtime.service import Intake, Outbox, Resource, Route, Service
 from services.runtime.settings import Settings
+from services.runtime.telemetry.telemetry import Telemetry
+from services.runtime.telemetry.tracing_sends import SendSpans
 
 __all__ = ["HostedType", "agent_service", "hosting_service"]
 
 
 def agent_service(
-    agent_class: type[BaseAgent], settings: Settings, bus: Bus, config: Mapping[str, Any] | None = None
+    agent_class: type[BaseAgent],
+    settings: Settings,
+    bus: Bus,
+    config: Mapping[str, Any] | None = None,
+    *,
+    telemetry: Telemetry | None = None,
 ) -> Service:
     """A service that runs agents of ``agent_class``. ``config`` is the service's own configuration: its default agent
     has it, and an instance that somebody creates sets its own over it, but for the class's ``fixed_config``."""
-    return hosting_service(agent_class.agent_type, [HostedType(agent_class, config or {})], settings, bus)
+    hosted = [HostedType(agent_class, config or {})]
+    return hosting_service(agent_class.agent_type, hosted, settings, bus, telemetry=telemetry)
 
 
 def hosting_service(
@@ -48,6 +62,7 @@ def hosting_service(
     faults: Sequence[PluginFault] = (),
     *,
     apart: bool = False,
+    telemetry: Telemetry | None = None,
 ) -> Service:
     """A service that runs agents of several types in one process. ``faults`` are agent types that could not be loaded,
     which it announces with the others. ``apart``: a type whose default agent cannot start leaves the others as they
@@ -64,27 +79,46 @@ def hosting_service(
     host_id = f"{name}-{new_id()[:8]}"
     outbox = Outbox(bus, host_id)
     requests = Requests(bus, host_id)
-    messenger = BusMessenger(outbox, requests, settings.agent_timeout)
+    tracing = telemetry.tracing_of(name) if telemetry is not None else None
+    spans = AgentSpans(tracing)
+    messenger = BusMessenger(outbox, requests, settings.agent_timeout, SendSpans(tracing))
+    policy = open_policy(settings.agent_policy)
+    messenger_of = granted_messengers(messenger, policy, name)
     places = asyncio.Semaphore(settings.agent_concurrency)
     factories = {
-        one.agent_type: AgentFactory(one, settings.agent_limits.get(one.agent_type, AgentLimits()), places)
+        one.agent_type: AgentFactory(one, settings.agent_limits.get(one.agent_type, AgentLimits()), places, policy)
         for one in hosted
     }
     agents = Agents(
         [factory.default() for factory in factories.values()],
-        messenger,
+        messenger_of,
         start_timeout=settings.agent_timeout if apart else None,
     )
 
-    quarantine = Quarantine()
+    log_what_is_not_granted(agents.defaults.values(), policy)
+    quarantine = Quarantine(logging_elsewhere(settings, name))
     cancellations = Cancellations()
     progress = ProgressSender(outbox)
-    performer = Performer(quarantine, progress, cancellations)
+    counts = counts_for(telemetry, agents.defaults)
+    performer = Performer(quarantine, progress, cancellations, counts)
     sender = ResultSender(outbox, settings.shutdown_timeout)
     worker = Worker(
-        agents, performer, sender, patience=2 * settings.agent_heartbeat, drain_timeout=settings.shutdown_timeout
+        agents,
+        performer,
+        sender,
+        patience=2 * settings.agent_heartbeat,
+        drain_timeout=settings.shutdown_timeout,
+        spans=spans,
+        counts=counts,
     )
-    mailroom = Mailroom(agents, outbox, timeout=settings.agent_timeout, retries=settings.max_message_retries)
+    mailroom = Mailroom(
+        agents,
+        outbox,
+        timeout=settings.agent_timeout,
+        retries=settings.max_message_retries,
+        spans=spans,
+        counts=counts,
+    )
     intakes: dict[type[Message], Intake] = {RunSteps: worker.run, AgentMail: mailroom.take}
 
     listening = asyncio.Event()
@@ -92,7 +126,7 @@ def hosting_service(
         host_id,
         factories,
         agents,
-        messenger,
+        messenger_of,
         bus,
         outbox,
         intakes,
@@ -152,7 +186,9 @@ def hosting_service(
     # Where commands go that are over their delivery limit, and where this host announces itself: with nobody bound
     # the broker would drop them.
     declares = [topology.orchestrator_crashed(), topology.registry_queue()]
-    return Service(name, bus, routes=routes, resources=resources, declares=declares, listening=listening)
+    return Service(
+        name, bus, routes=routes, resources=resources, declares=declares, listening=listening, sender=host_id
+    )
 
 
 def _named(settings: Settings, types: Sequence[str]) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ from contracts.agents import AgentLimits, AgentSpec
 from services.runtime.agent import BaseAgent
 from services.runtime.agent.config import check_not_fixed
 from services.runtime.agent.limits import overlay
+from services.runtime.hosting.granted_actions import keep_to_grants
+from services.runtime.security.policy import AgentPolicy
 
 WAITING_PREFETCH = 500
 INSTANCE_PREFETCH = 8
@@ -28,13 +30,14 @@ class HostedType:
 
 class AgentFactory:
     """Makes the agents of one type. ``limits`` are those that AGENT_LIMITS sets for it; ``places`` is what every step
-    on the host passes."""
+    on the host passes; what they may do is ``policy``'s to say."""
 
-    def __init__(self, hosted: HostedType, limits: AgentLimits, places: asyncio.Semaphore) -> None:
+    def __init__(self, hosted: HostedType, limits: AgentLimits, places: asyncio.Semaphore, policy: AgentPolicy) -> None:
         self.agent_type = hosted.agent_type
         self._hosted = hosted
         self._limits = limits
         self._places = places
+        self._policy = policy
 
     def default(self) -> BaseAgent:
         return self._make(self.agent_type, self._hosted.config, self._limits)
@@ -52,6 +55,7 @@ class AgentFactory:
     def _make(self, agent_id: str, config: Mapping[str, Any], limits: AgentLimits) -> BaseAgent:
         agent = self._hosted.agent_class(agent_id, config)
         agent.limit_by(limits, self._places)
+        keep_to_grants(agent, self._policy)
         return agent
 
 

@@ -17,11 +17,11 @@ from services.runtime.added_route import AddedRoute
 from services.runtime.agent import BaseAgent, CapabilityError
 from services.runtime.agent.config import config_faults
 from services.runtime.agent.error_text import sendable, text_of
-from services.runtime.agent.messenger import Messenger
 from services.runtime.background import in_background, stopped
 from services.runtime.bus.base import Bus, BusError, BusUnavailable
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.agents import Agents, stop_in_time
+from services.runtime.hosting.granted_messenger import MessengerOf
 from services.runtime.hosting.hosted import AgentFactory, instance_prefetch
 from services.runtime.hosting.outcomes import is_ours_to_obey
 from services.runtime.service import Intake, Outbox, Received, Receiver, Route
@@ -88,7 +88,7 @@ class Instances:
         host_id: str,
         factories: Mapping[str, AgentFactory],
         agents: Agents,
-        messenger: Messenger,
+        messenger_of: MessengerOf,
         bus: Bus,
         outbox: Outbox,
         intakes: Mapping[type[Message], Intake],
@@ -100,7 +100,7 @@ class Instances:
         self._host_id = host_id
         self._factories = factories
         self._agents = agents
-        self._messenger = messenger
+        self._messenger_of = messenger_of
         self._bus = bus
         self._outbox = outbox
         self._receiver = Receiver(outbox)
@@ -167,7 +167,7 @@ class Instances:
             await self._bring_up(one, spec)
         except CannotStart as failure:
             one.failed = failure
-            log.warning("instance could not be started", agent=spec.agent_id, error=failure.error)
+            log.warning("instance could not be started", agent_id=spec.agent_id, error=failure.error)
             await self._take_down(one)
             await self._tell(
                 AgentTaken(
@@ -175,7 +175,7 @@ class Instances:
                 )
             )
         else:
-            log.info("instance runs", agent=spec.agent_id, agent_type=spec.agent_type, host=self._host_id)
+            log.info("instance runs", agent_id=spec.agent_id, agent_type=spec.agent_type, host_id=self._host_id)
 
     async def _bring_up(self, one: Instance, spec: AgentSpec) -> None:
         agent = await self._started(spec)
@@ -198,7 +198,7 @@ class Instances:
         try:
             agent = factory.instance(spec)
             async with asyncio.timeout(self._start_timeout):
-                await agent.start(self._messenger)
+                await agent.start(self._messenger_of(agent.agent_type))
         except BaseException as error:
             if is_ours_to_obey(error):
                 raise
@@ -226,7 +226,7 @@ class Instances:
         if agent is None:
             return
         await stop_in_time(agent)
-        log.info("instance given up", agent=one.agent_id, agent_type=agent.agent_type, host=self._host_id)
+        log.info("instance given up", agent_id=one.agent_id, agent_type=agent.agent_type, host_id=self._host_id)
 
     async def _once_connected(self, do: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -234,7 +234,7 @@ class Instances:
                 await do()
                 return
             except BusUnavailable as error:
-                log.debug("instance waits for the broker", host=self._host_id, error=str(error))
+                log.debug("instance waits for the broker", host_id=self._host_id, error=str(error))
                 await asyncio.sleep(_PAUSE)
             except BusError as error:
                 raise CannotStart(text_of(error), ()) from error

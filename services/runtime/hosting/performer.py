@@ -18,9 +18,11 @@ from services.runtime.agent import AgentStopped, BaseAgent, CapabilityError
 from services.runtime.agent.error_text import text_of
 from services.runtime.agent.step_context import StepContext, WorkCancelled, working_on
 from services.runtime.hosting.cancellation import Cancellations
+from services.runtime.hosting.counting import Uncounted, WorkCounts
 from services.runtime.hosting.outcomes import is_ours_to_obey, sendable_size
 from services.runtime.hosting.progress import ProgressSender, Reporter
 from services.runtime.hosting.quarantine import AgentCrashed, Quarantine
+from services.runtime.masking import masked
 
 log = structlog.get_logger(__name__)
 
@@ -62,10 +64,17 @@ class Run:
 class Performer:
     """Runs commands on agents. Always answers with a result; nothing an agent does comes out as an exception."""
 
-    def __init__(self, quarantine: Quarantine, progress: ProgressSender, cancellations: Cancellations) -> None:
+    def __init__(
+        self,
+        quarantine: Quarantine,
+        progress: ProgressSender,
+        cancellations: Cancellations,
+        counts: WorkCounts | None = None,
+    ) -> None:
         self._quarantine = quarantine
         self._progress = progress
         self._cancellations = cancellations
+        self._counts = counts or Uncounted()
         # One random part a process and a number a run: as unique as an id of its own each, at a tenth of the cost.
         self._process_id = new_id()
         self._runs = itertools.count(1)
@@ -82,7 +91,7 @@ class Performer:
         cached = self._cache.get(key) if key else None
         if cached is not None:
             return run.result(ok=True, output=cached.output, cached=True), cached.size
-        reporter = Reporter(self._progress, command, agent.agent_id, run.id)
+        reporter = Reporter(self._progress, command, agent.agent_type, agent.agent_id, run.id)
         context = StepContext(command.execution_id, command.step, command.attempt, command.correlation_id, reporter)
         try:
             with self._cancellations.cancellable(command.id, context):
@@ -94,7 +103,6 @@ class Performer:
             if is_ours_to_obey(error):
                 raise
             fault = _fault(error, action, command, reported=reporter.reported)
-            log.info("attempt failed", command=command.id, error=fault.type, detail=fault.message)
             return run.result(ok=False, error=fault), len(fault.message)
         if key and command.cache_ttl and size < _CACHE_BYTES:
             self._cache[key] = Cached(output, size, command.cache_ttl)
@@ -103,16 +111,22 @@ class Performer:
     async def _in_time(self, run: Run, context: StepContext, reporter: Reporter) -> dict[str, Any]:
         """What the agent gives, within the command's timeout from the beginning and from every report of progress."""
         run.started_at = time.time()
-        async with asyncio.timeout(run.command.timeout) as limit:
-            reporter.begin(limit)
-            try:
-                return await self._run(run, context)
-            finally:
-                reporter.end()
+        counts = self._counts.of(run.agent, run.action)
+        counts.begun()
+        try:
+            async with asyncio.timeout(run.command.timeout) as limit:
+                reporter.begin(limit)
+                try:
+                    return await self._run(run, context)
+                finally:
+                    reporter.end()
+        finally:
+            counts.left()
 
     async def _run(self, run: Run, context: StepContext) -> dict[str, Any]:
         agent, inputs = run.agent, run.command.inputs or {}
         if run.alone:
+            agent.check_granted(run.action)
             return await self._quarantine.run(agent, run.action, inputs, context)
         with working_on(context):
             return await agent.perform(run.action, inputs)
@@ -143,14 +157,14 @@ def _fault(error: BaseException, action: str, command: StepCommand, *, reported:
             message = f"{action} did not finish within {command.timeout:g} s{since}"
             return StepError(type="Timeout", message=message, retryable=True)
         case _:
-            log.error("capability raised", action=action, command=command.id, exc_info=error)
+            log.error("capability raised", action=action, exc_info=error)
             return StepError(type=type(error).__name__, message=text_of(error), retryable=True)
 
 
 def _bounded(details: Any) -> Any:
-    """Details as JSON that can be sent, whatever an agent put into them."""
+    """Details as JSON that can be sent, without secrets, whatever an agent put into them."""
     try:
-        encoded = to_json(details, fallback=str)
+        encoded = to_json(masked(from_json(to_json(details, fallback=str))))
     except ValueError:
         return {"left_out": "details that are no JSON"}
     if len(encoded) > _LARGEST_DETAILS:

@@ -34,12 +34,15 @@ def interval(elapsed: float, timeout: float) -> float:
     return max(INTERVAL, min(SHARE_OF_DURATION * elapsed, _SHARE_OF_TIMEOUT * timeout))
 
 
+_Waiting = tuple[str, str, StepProgress]  # reply key, agent type, report
+
+
 class ProgressSender:
     """Sends reports in the background, those for one shard together. A resource of the host."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._waiting: dict[str, tuple[str, StepProgress]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -50,9 +53,9 @@ class ProgressSender:
         await stopped(self._task)
         self._task = None
 
-    def put(self, reply_key: str, report: StepProgress) -> None:
-        """Send a report soon; a later one of the same run takes its place."""
-        self._waiting[report.run_id] = (reply_key, report)
+    def put(self, reply_key: str, agent_type: str, report: StepProgress) -> None:
+        """Send a report of a step of ``agent_type`` soon; a later one of the same run takes its place."""
+        self._waiting[report.run_id] = (reply_key, agent_type, report)
         self._arrived.set()
 
     def forget(self, run_id: str) -> None:
@@ -78,6 +81,7 @@ class Reporter:
 
     __slots__ = (
         "_agent_id",
+        "_agent_type",
         "_began",
         "_command",
         "_latest",
@@ -93,9 +97,12 @@ class Reporter:
         "reported",
     )
 
-    def __init__(self, sender: ProgressSender, command: StepCommand, agent_id: str, run_id: str) -> None:
+    def __init__(
+        self, sender: ProgressSender, command: StepCommand, agent_type: str, agent_id: str, run_id: str
+    ) -> None:
         self._sender = sender
         self._command = command
+        self._agent_type = agent_type
         self._agent_id = agent_id
         self._run_id = run_id
         self._loop = asyncio.get_running_loop()
@@ -166,15 +173,15 @@ class Reporter:
             agent_id=self._agent_id,
             at=at,
         )
-        self._sender.put(self._command.reply_key, report)
+        self._sender.put(self._command.reply_key, self._agent_type, report)
 
 
-def _messages(batch: Iterable[tuple[str, StepProgress]]) -> list[StepsProgressed]:
-    shards: defaultdict[str, list[StepProgress]] = defaultdict(list)
-    for reply_key, report in batch:
-        shards[reply_key].append(report)
+def _messages(batch: Iterable[_Waiting]) -> list[StepsProgressed]:
+    groups: defaultdict[tuple[str, str], list[StepProgress]] = defaultdict(list)
+    for reply_key, agent_type, report in batch:
+        groups[reply_key, agent_type].append(report)
     return [
-        StepsProgressed(reply_key=reply_key, reports=tuple(reports[start : start + _TOGETHER]))
-        for reply_key, reports in shards.items()
+        StepsProgressed(reply_key=reply_key, agent_type=agent_type, reports=tuple(reports[start : start + _TOGETHER]))
+        for (reply_key, agent_type), reports in groups.items()
         for start in range(0, len(reports), _TOGETHER)
     ]

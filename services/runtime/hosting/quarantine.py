@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import multiprocessing
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from contracts.agents import AgentLimits
 from services.runtime.agent import BaseAgent
 from services.runtime.agent.step_context import StepContext, working_on
+from services.runtime.correlation import take_in_hand
 from services.runtime.hosting.folder_packages import Portable
 
 
@@ -22,10 +24,12 @@ class Quarantine:
     """One child process, made when it is first needed and made again when it dies; one command at a time.
 
     What a command reports of its progress in there goes nowhere, so its timeout counts from its begin. A cancelled
-    command is ended by the death of the child.
+    command is ended by the death of the child. ``prepare`` is called in the child before anything else, and must be a
+    function that can be pickled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[], None] | None = None) -> None:
+        self._prepare = prepare
         self._pool: ProcessPoolExecutor | None = None
         self._alone = asyncio.Lock()
 
@@ -65,7 +69,8 @@ class Quarantine:
             with contextlib.suppress(BrokenProcessPool):  # the child died while it had nothing to do
                 return self._pool.submit(*call)
             self._kill()
-        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(self._prepare,))
         return self._pool.submit(*call)
 
     def _kill(self) -> None:
@@ -78,6 +83,16 @@ class Quarantine:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _begin(prepare: Callable[[], None] | None) -> None:
+    """First of all in the child. A signal to the service's whole process group, as container engines, process
+    managers and terminals send it, is the service's to answer: it waits for what is in hand, and that must not look as
+    if it had died of itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if prepare is not None:
+        prepare()
+
+
 def _perform(
     agent_class: type[BaseAgent],
     agent_id: str,
@@ -88,6 +103,14 @@ def _perform(
     context: StepContext,
 ) -> dict[str, Any]:
     async def perform() -> dict[str, Any]:
+        take_in_hand(
+            correlation_id=context.correlation_id,
+            execution_id=context.execution_id,
+            step=context.step,
+            attempt=context.attempt,
+            agent_type=agent_class.agent_type,
+            agent_id=agent_id,
+        )
         agent = agent_class(agent_id, config)
         agent.limit_by(limits)
         await agent.start()

@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from contracts.access import ApiKey
 from contracts.agents import AgentRecord
+from contracts.audit import AuditCheckpoint, AuditEntry, AuditFilter
 from contracts.dead_letters import DeadLetter
 from contracts.history import ExecutionStatus, Header, LogEntry
 from contracts.hosts import HostAnnounced
@@ -22,6 +24,10 @@ class StoreError(Exception):
 
 class Unstorable(StoreError):
     """This value can never be written: it is too large, or no JSON."""
+
+
+class Unreadable(StoreError):
+    """What is stored cannot be decrypted, or was altered or moved."""
 
 
 class StoreUnavailable(StoreError):
@@ -54,11 +60,18 @@ class HeaderFilter:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a host said of itself, when it was last heard of (epoch seconds), and whether it still counts as there."""
+    """What a host said of itself, when it was last heard of (epoch seconds), and whether it still counts as there.
+    ``stopped``: it said that it ends, so that it is missed by nobody when it is not there."""
 
     announced: HostAnnounced
     seen_at: float
     available: bool = True
+    stopped: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is not there and never said that it ends."""
+        return not self.available and not self.stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +230,66 @@ class Store(Protocol):
         """
         ...
 
+    async def count_dead_letters(self, limit: int, died_after: float = 0.0) -> int:
+        """How many there are that died at ``died_after`` (epoch seconds) or later; counting stops at ``limit`` (1 or
+        more)."""
+        ...
+
     async def delete_dead_letter(self, letter_id: str) -> bool: ...
+
+    # ---- API keys: written by the access service and by `python -m services keys`
+
+    async def claim(self, name: str) -> bool:
+        """Take something that can be taken once in the life of an installation; True for the one who did."""
+        ...
+
+    async def add_api_key(self, key: ApiKey) -> bool:
+        """Insert; False if the id is taken."""
+        ...
+
+    async def write_api_key(self, key: ApiKey) -> bool:
+        """Write over the key of that id; False if there is none."""
+        ...
+
+    async def get_api_key(self, key_id: str) -> ApiKey | None: ...
+
+    async def list_api_keys(self, page: Page) -> tuple[list[ApiKey], str | None]:
+        """By id, and the cursor of the next page if there is one.
+
+        Raises:
+            BadCursor: ``page.after`` is not a cursor.
+        """
+        ...
+
+    # ---- the audit log: appended to by the auditor, and by `python -m services keys`
+
+    async def append_audit(self, entries: Sequence[AuditEntry]) -> int:
+        """Insert entries of dense numbers in their order, up to the first whose number is taken; durable when it
+        returns. How many were inserted."""
+        ...
+
+    async def last_audit(self) -> AuditEntry | None: ...
+
+    async def read_audit(self, after: int, limit: int) -> list[AuditEntry]:
+        """Entries with n greater than ``after``, in order."""
+        ...
+
+    async def has_audit(self, record_ids: Collection[str]) -> set[str]:
+        """Those of the ids whose records are in the log."""
+        ...
+
+    async def list_audit(self, filter: AuditFilter, page: Page) -> tuple[list[AuditEntry], str | None]:
+        """Latest first, and the cursor of the next page if there is one.
+
+        Raises:
+            BadCursor: ``page.after`` is not a cursor.
+        """
+        ...
+
+    async def add_audit_checkpoint(self, checkpoint: AuditCheckpoint) -> None:
+        """Insert; one of that n is left as it is."""
+        ...
+
+    async def read_audit_checkpoints(self, after: int, limit: int) -> list[AuditCheckpoint]:
+        """Checkpoints with n greater than ``after``, in order."""
+        ...

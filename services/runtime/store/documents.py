@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from contracts.access import ApiKey
 from contracts.agents import AgentRecord
 from contracts.dead_letters import DeadLetter
+from contracts.envelope import Contract
 from contracts.history import Header, LogEntry
 from contracts.hosts import HostAnnounced
 from contracts.workflow import Workflow
@@ -28,7 +30,7 @@ MAX_TEXT_BYTES = 16 * 1024 * 1024 - 16 * 1024
 
 
 def entry_json(entry: LogEntry) -> bytes:
-    return _model_json("log entry", entry.id, entry)
+    return model_json("log entry", entry.id, entry)
 
 
 def entry_document(entry: LogEntry) -> Document:
@@ -36,7 +38,7 @@ def entry_document(entry: LogEntry) -> Document:
 
 
 def entry_of_json(key: str, json: bytes | str) -> LogEntry:
-    return _parsed(LogEntry, "log entry", key, json)
+    return parsed(LogEntry, "log entry", key, json)
 
 
 def entry_of(document: Mapping[str, Any]) -> LogEntry:
@@ -76,7 +78,7 @@ def definition_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def workflow_json(workflow: Workflow) -> bytes:
-    return _model_json("workflow", workflow.workflow_id, workflow)
+    return model_json("workflow", workflow.workflow_id, workflow)
 
 
 def workflow_document(workflow: Workflow) -> Document:
@@ -89,7 +91,7 @@ def workflow_document(workflow: Workflow) -> Document:
 
 
 def workflow_of_json(key: str, json: bytes | str) -> Workflow:
-    return _parsed(Workflow, "workflow", key, json)
+    return parsed(Workflow, "workflow", key, json)
 
 
 def workflow_of(document: Mapping[str, Any]) -> Workflow:
@@ -107,8 +109,20 @@ def header_of(document: Mapping[str, Any]) -> Header:
     return Header.model_validate({**document, "execution_id": document["_id"]})
 
 
+class _Parting(Contract):
+    """Beside what a host announced, in the same JSON; rows of earlier versions have nothing of it."""
+
+    stopped: bool = False
+
+
+class _StoppedHost(_Parting, HostAnnounced):
+    pass
+
+
 def host_json(host: Host) -> bytes:
-    return _model_json("host", host.announced.host_id, host.announced)
+    said = host.announced
+    stored = _StoppedHost.model_construct(**dict(said), stopped=True) if host.stopped else said
+    return model_json("host", said.host_id, stored)
 
 
 def host_document(host: Host) -> Document:
@@ -121,7 +135,8 @@ def host_document(host: Host) -> Document:
 
 
 def host_of_json(key: str, seen_at: float, available: bool, json: bytes | str) -> Host:
-    return Host(_parsed(HostAnnounced, "host", key, json), seen_at, available)
+    stopped = parsed(_Parting, "host", key, json).stopped
+    return Host(parsed(HostAnnounced, "host", key, json), seen_at, available, stopped)
 
 
 def host_of(document: Mapping[str, Any]) -> Host:
@@ -129,7 +144,7 @@ def host_of(document: Mapping[str, Any]) -> Host:
 
 
 def agent_json(agent: AgentRecord) -> bytes:
-    return _model_json("agent", agent.agent_id, agent)
+    return model_json("agent", agent.agent_id, agent)
 
 
 def agent_document(agent: AgentRecord) -> Document:
@@ -144,7 +159,7 @@ def agent_document(agent: AgentRecord) -> Document:
 
 
 def agent_of_json(key: str, json: bytes | str) -> AgentRecord:
-    return _parsed(AgentRecord, "agent", key, json)
+    return parsed(AgentRecord, "agent", key, json)
 
 
 def agent_of(document: Mapping[str, Any]) -> AgentRecord:
@@ -152,7 +167,7 @@ def agent_of(document: Mapping[str, Any]) -> AgentRecord:
 
 
 def dead_letter_json(letter: DeadLetter) -> bytes:
-    return _model_json("dead letter", letter.id, letter)
+    return model_json("dead letter", letter.id, letter)
 
 
 def dead_letter_document(letter: DeadLetter) -> Document:
@@ -169,14 +184,35 @@ def dead_letter_document(letter: DeadLetter) -> Document:
 
 
 def dead_letter_of_json(key: str, json: bytes | str) -> DeadLetter:
-    return _parsed(DeadLetter, "dead letter", key, json)
+    return parsed(DeadLetter, "dead letter", key, json)
 
 
 def dead_letter_of(document: Mapping[str, Any]) -> DeadLetter:
     return dead_letter_of_json(document["_id"], document["letter"])
 
 
-def _model_json(kind: str, key: str, value: BaseModel) -> bytes:
+def api_key_json(key: ApiKey) -> bytes:
+    return model_json("API key", key.id, key)
+
+
+def api_key_document(key: ApiKey) -> Document:
+    return {"_id": key.id, "key": api_key_json(key).decode()}
+
+
+def api_key_of_json(key_id: str, json: bytes | str) -> ApiKey:
+    return parsed(ApiKey, "API key", key_id, json)
+
+
+def api_key_of(document: Mapping[str, Any]) -> ApiKey:
+    return api_key_of_json(document["_id"], document["key"])
+
+
+def model_json(kind: str, key: str, value: BaseModel) -> bytes:
+    """The model as JSON, without what is None.
+
+    Raises:
+        Unstorable: it is no JSON, or more of it than a store takes.
+    """
     try:
         return _fitting(kind, key, value.__pydantic_serializer__.to_json(value, exclude_none=True))
     except PydanticSerializationError as error:
@@ -196,7 +232,12 @@ def _fitting(kind: str, key: str, json: bytes) -> bytes:
     return json
 
 
-def _parsed(model: type[M], kind: str, key: str, json: bytes | str) -> M:
+def parsed(model: type[M], kind: str, key: str, json: bytes | str) -> M:
+    """The model of that JSON.
+
+    Raises:
+        StoreError: it is not that model's.
+    """
     try:
         return model.model_validate_json(json)
     except ValidationError as error:

@@ -12,6 +12,7 @@ even land after later reads: unique ids and rising version numbers make that har
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -25,12 +26,16 @@ from contracts.workflow import Workflow
 from services.runtime.store import documents
 from services.runtime.store.base import HeaderFilter, Page, StoreError
 from services.runtime.store.documents import Document
+from services.runtime.store.mongo_access import MongoAccess
 from services.runtime.store.mongo_agents import MongoAgents
+from services.runtime.store.mongo_audit import MongoAudit
 from services.runtime.store.mongo_collections import Collections
 from services.runtime.store.mongo_dead_letters import MongoDeadLetters
 from services.runtime.store.mongo_errors import translated
 from services.runtime.store.mongo_layout import Layout
+from services.runtime.store.mongo_tls import driver_options
 from services.runtime.store.preparation import Preparation
+from services.runtime.tls import TlsFiles
 
 _WINDOW_OF_NEW = 16
 _WINDOW_OF_KNOWN = 4
@@ -40,12 +45,13 @@ _MAX_WINDOW = 1024
 _STATUSES = [status.value for status in ExecutionStatus]
 
 
-class MongoStore(MongoAgents, MongoDeadLetters):
+class MongoStore(MongoAgents, MongoDeadLetters, MongoAccess, MongoAudit):
     """A ``Store`` in one MongoDB database, on a server, a replica set or anything that speaks the protocol.
 
     Args:
         url: ``mongodb://...``; an option in it wins over the timeouts given here, never over durability.
         database: name of the database.
+        tls: TLS, verified, with these files; None: as the URL says.
         selection_timeout: seconds to wait for a primary before the store counts as unavailable.
         socket_timeout: seconds to wait for the answer to one request.
         retry: seconds between attempts to make collections and indexes while the store is away.
@@ -56,6 +62,7 @@ class MongoStore(MongoAgents, MongoDeadLetters):
         url: str,
         database: str,
         *,
+        tls: TlsFiles | None = None,
         selection_timeout: float = 1.5,
         socket_timeout: float = 5.0,
         retry: float = 1.0,
@@ -69,6 +76,8 @@ class MongoStore(MongoAgents, MongoDeadLetters):
             "waitQueueTimeoutMS": round(socket_timeout * 1000),
         }
         self._retry = retry
+        self._tls = tls
+        self._open_files = ExitStack()
         self._client: Any = None
         self._layout: Layout | None = None
         self._preparation: Preparation | None = None
@@ -78,7 +87,8 @@ class MongoStore(MongoAgents, MongoDeadLetters):
     async def start(self) -> None:
         try:
             with translated("connect"):
-                self._client = AsyncIOMotorClient(self._url, **self._timeouts_not_in_url())
+                tls = self._open_files.enter_context(driver_options(self._tls))
+                self._client = AsyncIOMotorClient(self._url, **self._timeouts_not_in_url(), **tls)
                 database = self._client.get_database(
                     self._database,
                     read_preference=ReadPreference.PRIMARY,
@@ -86,6 +96,7 @@ class MongoStore(MongoAgents, MongoDeadLetters):
                     write_concern=WriteConcern(w="majority", j=True),
                 )
         except ValueError as error:
+            self._open_files.close()
             raise StoreError(f"the URL of the store is not one of MongoDB: {error}") from error
         self._layout = Layout(database)
         self._preparation = Preparation(self._layout.make, self._retry)
@@ -100,6 +111,7 @@ class MongoStore(MongoAgents, MongoDeadLetters):
         await preparation.give_up()
         # Closing says goodbye to the server, which may take as long as looking for one that is away.
         await asyncio.to_thread(client.close)
+        self._open_files.close()
 
     async def ping(self) -> None:
         """Also raises the StoreError that kept an index from being made; without it operations work, but slowly."""

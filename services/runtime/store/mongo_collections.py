@@ -45,6 +45,18 @@ class Collections:
                 return duplicates(error)
         return set()
 
+    async def insert_until_taken(self, name: str, rows: list[Document]) -> int:
+        """Insert in this order, in one round trip, up to the first whose id is taken; returns how many were."""
+        if not rows:
+            return 0
+        await self._ready()
+        with translated(f"insert into {name}"):
+            try:
+                await self._db[name].insert_many(rows, ordered=True)
+            except BulkWriteError as error:
+                return min(duplicates(error))
+        return len(rows)
+
     async def write_newer(self, name: str, version: str, rows: list[Document]) -> None:
         """Write each document over one whose ``version`` is lower or equal, or where there is none.
 
@@ -118,6 +130,13 @@ class Collections:
         with translated(f"read {name}"):
             rows: list[Document] = await self._db[name].find(query, fields, sort=order, limit=limit).to_list(None)
         return rows
+
+    async def values_found(self, name: str, field: str, wanted: Iterable[str]) -> set[str]:
+        """Those of the values that a document has in this field."""
+        values = list(dict.fromkeys(wanted))
+        parts = [values[i : i + _IDS_PER_FIND] for i in range(0, len(values), _IDS_PER_FIND)]
+        answers = await asyncio.gather(*(self.find(name, {field: {"$in": part}}, fields=[field]) for part in parts))
+        return {row[field] for rows in answers for row in rows}
 
     async def by_id_order(self, name: str, query: Document, limit: int = 0) -> list[Document]:
         """Those that match, by id; 0 is no limit."""

@@ -25,5 +25,8 @@ class MongoDeadLetters(MongoPart):
         found = await self._stored.by_ids("dead_letters", ids)
         return [documents.dead_letter_of(found[key]) for key in ids if key in found], cursor
 
+    async def count_dead_letters(self, limit: int, died_after: float = 0.0) -> int:
+        return await self._stored.count("dead_letters", {"died_at": {"$gte": died_after}}, limit)
+
     async def delete_dead_letter(self, letter_id: str) -> bool:
         return await self._stored.delete("dead_letters", letter_id)

@@ -7,8 +7,10 @@ from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 
 from services.runtime.store.base import StoreError, StoreUnavailable, Unstorable
+from services.runtime.tls_refusals import tls_refusal
 
 _DUPLICATE_KEY = 11000
+_AT_LENGTH = ", Topology Description: "  # what follows is the driver's whole view of its servers
 
 # Codes by which a server says "not now": a primary that steps down or shuts down, a lost member. They are those of
 # https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
@@ -21,10 +23,11 @@ def translated(action: str) -> Iterator[None]:
     try:
         yield
     except ConnectionFailure as error:
-        raise StoreUnavailable(f"{action}: {error}") from error
+        # A refused certificate, too: it may be renewed while nothing else changes.
+        raise StoreUnavailable(f"{action}: {tls_refusal(error) or _in_short(error)}") from error
     except PyMongoError as error:
         failure = StoreUnavailable if _may_pass(error) else StoreError
-        raise failure(f"{action}: {error}") from error
+        raise failure(f"{action}: {_in_short(error)}") from error
     except (BSONError, UnicodeEncodeError, OverflowError) as error:
         raise Unstorable(f"{action}: the value cannot be written: {error}") from error
 
@@ -43,6 +46,11 @@ def duplicates(error: BulkWriteError) -> set[int]:
         failure = StoreUnavailable if other["code"] in _NOT_NOW else StoreError
         raise failure(f"a write was refused: {other['errmsg']} (code {other['code']})") from error
     return {fault["index"] for fault in faults}
+
+
+def _in_short(error: PyMongoError) -> str:
+    """Address and reason of each server, which come first."""
+    return str(error).partition(_AT_LENGTH)[0]
 
 
 def _may_pass(error: PyMongoError) -> bool:

@@ -11,6 +11,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import OperationFailure
 
 from contracts.history import ExecutionStatus
+from services.runtime.store.audit_documents import INDEXED
 from services.runtime.store.base import StoreError, StoreUnavailable
 from services.runtime.store.mongo_errors import translated
 
@@ -57,6 +58,16 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("type", ASCENDING), *_LATEST_DEAD_FIRST], name="type_died"),
         IndexModel([("queue", ASCENDING), *_LATEST_DEAD_FIRST], name="queue_died"),
     ],
+    "claims": [],
+    "api_keys": [],
+    "audit": [
+        # The embedded store reads the whole collection for a range of ids, and for one of numbers only that range.
+        IndexModel([("n", DESCENDING)], name="number"),
+        IndexModel([("record_id", ASCENDING)], name="record"),
+        # What few entries have. Anything else is found by going back through the log.
+        *(IndexModel([(name, ASCENDING), ("n", DESCENDING)], name=name) for name in INDEXED),
+    ],
+    "audit_checkpoints": [],
 }
 
 _log = structlog.get_logger(__name__)

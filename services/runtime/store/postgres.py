@@ -10,6 +10,7 @@ told StoreUnavailable, and unique keys and rising version numbers make it harmle
 Rows go in by order of their keys, so that writers of the same rows wait for each other and never in a circle.
 """
 
+import ssl
 from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -20,7 +21,9 @@ from services.runtime.store import documents
 from services.runtime.store import postgres_statements as sql
 from services.runtime.store.base import HeaderFilter, Page
 from services.runtime.store.cursor import Cursor
+from services.runtime.store.postgres_access import PostgresAccess
 from services.runtime.store.postgres_agents import PostgresAgents
+from services.runtime.store.postgres_audit import PostgresAudit
 from services.runtime.store.postgres_dead_letters import PostgresDeadLetters
 from services.runtime.store.postgres_pool import Connections, Row
 from services.runtime.store.postgres_schema import prepare
@@ -28,13 +31,14 @@ from services.runtime.store.postgres_statements import in_parts, packed, unpacke
 from services.runtime.store.preparation import Preparation
 
 
-class PostgresStore(PostgresAgents, PostgresDeadLetters):
+class PostgresStore(PostgresAgents, PostgresDeadLetters, PostgresAccess, PostgresAudit):
     """A ``Store`` in one PostgreSQL database, which must exist; its tables are made and upgraded at start.
 
     Args:
         url: ``postgresql://[user[:password]@]host[:port][,host[:port]]/...?option=value``, options as libpq has them;
             ``connect_timeout`` and ``command_timeout`` (seconds) in it win over the timeouts given here.
         database: name of the database.
+        tls: TLS, with verification on, and no connection without it; None: as the URL says.
         connect_timeout: seconds to connect and log in before the store counts as unavailable.
         command_timeout: seconds to wait for a free connection, and for the answer to one statement.
         connections: how many there may be at once.
@@ -46,6 +50,7 @@ class PostgresStore(PostgresAgents, PostgresDeadLetters):
         url: str,
         database: str,
         *,
+        tls: ssl.SSLContext | None = None,
         connect_timeout: float = 1.5,
         command_timeout: float = 5.0,
         connections: int = 8,
@@ -53,6 +58,7 @@ class PostgresStore(PostgresAgents, PostgresDeadLetters):
     ) -> None:
         self._url = url
         self._database = database
+        self._tls = tls
         self._timeouts = {"connect_timeout": connect_timeout, "command_timeout": command_timeout}
         self._size = connections
         self._retry = retry
@@ -60,7 +66,7 @@ class PostgresStore(PostgresAgents, PostgresDeadLetters):
     # ---- life
 
     async def start(self) -> None:
-        connections = Connections(self._url, self._database, **self._timeouts, size=self._size)
+        connections = Connections(self._url, self._database, tls=self._tls, **self._timeouts, size=self._size)
         await connections.open()
         self._connections = connections
         self._preparation = Preparation(lambda: prepare(connections), self._retry)

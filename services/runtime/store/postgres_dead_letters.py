@@ -19,6 +19,7 @@ ON CONFLICT (letter_id) DO UPDATE SET
 """
 GET_DEAD_LETTERS = "SELECT letter_id, letter FROM dead_letters WHERE letter_id = ANY ($1::text[])"
 DELETE_DEAD_LETTER = "DELETE FROM dead_letters WHERE letter_id = $1 RETURNING letter_id"
+COUNT_DEAD_LETTERS = "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE died_at >= $1 LIMIT $2) AS counted"
 
 _PLACES = "SELECT letter_id, died_at, octet_length(letter) FROM dead_letters"
 
@@ -46,6 +47,10 @@ class PostgresDeadLetters(PostgresPart):
             return {}
         rows = await self._fetch("get dead letters", GET_DEAD_LETTERS, [packed(key) for key in ids])
         return {(key := unpacked(row[0])): documents.dead_letter_of_json(key, row[1]) for row in rows}
+
+    async def count_dead_letters(self, limit: int, died_after: float = 0.0) -> int:
+        rows = await self._fetch("count dead letters", COUNT_DEAD_LETTERS, died_after, limit)
+        return int(rows[0][0])
 
     async def delete_dead_letter(self, letter_id: str) -> bool:
         return bool(await self._fetch("delete a dead letter", DELETE_DEAD_LETTER, packed(letter_id)))

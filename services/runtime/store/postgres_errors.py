@@ -8,6 +8,7 @@ from asyncpg import InterfaceError, InternalClientError, PostgresError
 from asyncpg.exceptions import ClientConfigurationError, TargetServerAttributeNotMatched
 
 from services.runtime.store.base import StoreError, StoreUnavailable, Unstorable
+from services.runtime.tls_refusals import tls_refusal
 
 # SQLSTATEs by which a server says "not now", by class or whole; appendix A of PostgreSQL's manual lists them.
 _NOT_NOW = (
@@ -38,10 +39,11 @@ def translated(action: str) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise StoreUnavailable(f"{action}: no answer in time") from error
-    except ssl.SSLCertVerificationError as error:
-        raise StoreError(f"{action}: {error}") from error
+    except ssl.SSLError as error:
+        # The certificate may be renewed while nothing else changes.
+        raise StoreUnavailable(f"{action}: {tls_refusal(error) or error}") from error
     except OSError as error:
-        raise StoreUnavailable(f"{action}: {error}") from error
+        raise StoreUnavailable(f"{action}: {tls_refusal(error) or error}") from error
     except PostgresError as error:
         raise _of_server(action, error) from error
     except TargetServerAttributeNotMatched as error:

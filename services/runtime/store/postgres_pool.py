@@ -7,6 +7,7 @@ A connection pooler between (PgBouncer) must be told not to refuse the session's
 import asyncio
 import math
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -45,11 +46,22 @@ class Connections:
         connect_timeout: seconds to connect and log in.
         command_timeout: seconds to wait for a free connection, and then for the answer to one statement.
         size: connections at most.
+        tls: what every connection is encrypted with; None: as the URL says.
     """
 
-    def __init__(self, url: str, database: str, *, connect_timeout: float, command_timeout: float, size: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        *,
+        connect_timeout: float,
+        command_timeout: float,
+        size: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.url, options = _taken_apart(url)
         self.database = database
+        self._tls = tls
         self.connect_timeout = _seconds(options, "connect_timeout", connect_timeout)
         self.command_timeout = _seconds(options, "command_timeout", command_timeout)
         self._size = size
@@ -66,6 +78,7 @@ class Connections:
         self._pool = asyncpg.create_pool(
             self.url,
             database=self.database,
+            ssl=self._tls,
             min_size=0,
             max_size=self._size,
             timeout=self.connect_timeout,

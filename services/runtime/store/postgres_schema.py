@@ -140,6 +140,40 @@ MIGRATIONS: tuple[Migration, ...] = (
         END $$;
         """,
     ),
+    Migration(
+        3,
+        "claims, API keys, the audit log",
+        """
+        CREATE TABLE claims (
+            name text COLLATE "C" PRIMARY KEY
+        );
+        CREATE TABLE api_keys (
+            key_id text COLLATE "C" PRIMARY KEY,
+            key bytea NOT NULL
+        );
+        CREATE TABLE audit (
+            n bigint PRIMARY KEY,
+            record_id text COLLATE "C" NOT NULL,
+            actor text COLLATE "C" NOT NULL,
+            action text COLLATE "C" NOT NULL,
+            subject text COLLATE "C" NOT NULL,
+            result text COLLATE "C" NOT NULL,
+            correlation_id text COLLATE "C" NOT NULL,
+            at double precision NOT NULL,
+            record bytea NOT NULL,
+            previous text COLLATE "C" NOT NULL,
+            hash text COLLATE "C" NOT NULL
+        );
+        CREATE INDEX audit_record ON audit (record_id);
+        CREATE INDEX audit_actor ON audit (actor, n);
+        CREATE INDEX audit_subject ON audit (subject, n);
+        CREATE INDEX audit_correlation ON audit (correlation_id, n);
+        CREATE TABLE audit_checkpoints (
+            n bigint PRIMARY KEY,
+            checkpoint bytea NOT NULL
+        );
+        """,
+    ),
 )
 
 
@@ -159,7 +193,7 @@ async def prepare(connections: Connections) -> None:
                 await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})", timeout=connections.command_timeout)
                 await connection.execute("SET LOCAL statement_timeout = 0")
                 for migration in await _missing(connection, connections.command_timeout):
-                    await _apply(connection, migration)
+                    await apply(connection, migration)
 
 
 async def _check_fitness(connection: Any, connections: Connections) -> None:
@@ -193,7 +227,8 @@ async def _missing(connection: Any, timeout: float) -> list[Migration]:
     return [migration for migration in MIGRATIONS if migration.version not in applied]
 
 
-async def _apply(connection: Any, migration: Migration) -> None:
+async def apply(connection: Any, migration: Migration) -> None:
+    """Change the tables, and note that they are; within the caller's transaction."""
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS conclave_migrations (version integer PRIMARY KEY, name text NOT NULL,"
         " applied_at timestamptz NOT NULL DEFAULT now())"

@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import structlog
 
+from services.runtime.correlation import without_work
+from services.runtime.repeated import Repeated
 from services.runtime.store.base import StoreError
 
 _log = structlog.get_logger(__name__)
@@ -39,7 +41,7 @@ class Preparation:
         if self._done:
             return
         if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.create_task(self._once(), name="prepare the store once")
+            self._attempt = asyncio.create_task(self._once(), name="prepare the store once", context=without_work())
         attempt = self._attempt
         try:
             await asyncio.shield(attempt)
@@ -61,9 +63,12 @@ class Preparation:
         self._done = True
 
     async def _until_done(self) -> None:
+        trouble = Repeated(_log, "store_not_ready")
         while True:
             try:
-                return await self.ready()
+                await self.ready()
+                trouble.worked()
+                return
             except StoreError as error:
-                _log.warning("store_not_ready", error=str(error))
+                trouble.failed(error)
             await asyncio.sleep(self._retry)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.edge.masking import MASK
+from services.runtime.masking import MASK
 from tests.support.edge_world import until
 from tests.support.office import AGENTS, MAX_AGENTS, Office, office, problem
 
@@ -216,7 +216,7 @@ async def test_agent_messaging_endpoint(client: httpx.AsyncClient, clerks: Offic
 async def test_a_message_type_chooses_the_handler(client: httpx.AsyncClient) -> None:
     path = f"{AGENTS}/clerk/message?wait=true"
     answer = await client.post(path, json={"message": {"text": "x"}, "message_type": "note"})
-    assert answer.json()["reply"] == {"noted": "x", "from": "anonymous", "id": answer.json()["message_id"]}
+    assert answer.json()["reply"] == {"noted": "x", "from": "key:tests", "id": answer.json()["message_id"]}
     unknown = await client.post(path, json={"message": {"text": "x"}, "message_type": "letter"})
     document = problem(unknown, 422, "agent-failed")
     assert document["code"] == "UnknownMessageType"

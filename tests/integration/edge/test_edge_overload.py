@@ -60,7 +60,8 @@ async def full(request: pytest.FixtureRequest) -> AsyncIterator[tuple[World, Cli
     make: Callable[[], Bus] = world.bus
     if request.param == "rabbitmq":
         url = request.getfixturevalue("own_rabbit").url
-        make = lambda: RabbitBus(url)  # noqa: E731
+        # A flood at once, on a machine that other tests share: the broker may take its time to confirm it.
+        make = lambda: RabbitBus(url, confirm_timeout=PATIENCE)  # noqa: E731
     client = Client(make)
     try:
         await world.run_orchestrator(make)
@@ -135,7 +136,7 @@ async def test_what_waits_goes_back_to_the_broker_with_a_clean_stop_and_is_taken
     await client.start(*(f"flood-{i}" for i in range(60)))
     await running(world, FOR_THE_PATIENT)
     orchestrator = world.running.pop(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await orchestrator.stop()
     await world.run_orchestrator(client.make_bus)
     world.open_gate("g")

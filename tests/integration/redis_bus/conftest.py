@@ -6,8 +6,9 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.redis_server import RedisServer
+from tests.support.bus_faults import start
 from tests.support.buses import World, redis_world
-from tests.support.redis_helpers import TIME_TO_LIVE, start
+from tests.support.redis_helpers import TIME_TO_LIVE
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ def check_now(world: World) -> None:
         raise RuntimeError(world.broken)
     if world.unheard:
         raise Violation(world.unheard)
+    if world.taken_forgeries:
+        raise Violation(f"a forged message was acked: {world.taken_forgeries[0].body!r}")
     for execution_id in world.executions:
         numbers = [entry.n for entry in world.log(execution_id)]
         if numbers != list(range(1, len(numbers) + 1)):
@@ -110,6 +112,9 @@ def _check_graph(world: World, execution_id: str, state: ExecutionState) -> None
 
 
 def _check_history(world: World, execution_id: str, state: ExecutionState) -> None:
+    forged = [cause for entry in world.log(execution_id) for cause in entry.applied if "forged" in cause]
+    if forged:
+        raise Violation(f"{execution_id}: a forged message was applied: {forged[0]}")
     events = [event for entry in world.log(execution_id) for event in entry.events]
     if not isinstance(events[0], ExecutionStarted) or not isinstance(events[-1], ExecutionEnded):
         raise Violation(f"{execution_id}: history does not begin with its start and end with its end")

@@ -39,6 +39,7 @@ def faults(world: World) -> list[Act]:
         lambda: world.cut(replica),
         lambda: world.start(execution_id),
         lambda: setattr(world, "lose_next_answer", True),
+        lambda: world.forge(execution_id),
     ]
     if world.shard:
         acts.append(lambda: world.duplicate(world.shard, rng.randrange(len(world.shard))))

@@ -26,7 +26,7 @@ from contracts.execution import (
 from contracts.history import ExecutionStatus, Header, LogEntry, StepError, StepProgressed, StepStatus, StepSucceeded
 from services.orchestrator.admission import Admission, Known
 from services.orchestrator.affinity import Affinity
-from services.orchestrator.committer import Committer
+from services.orchestrator.committer import Committer, Works
 from services.orchestrator.engine import ExecutionState, Limits, Plan, execution_plan, fold_entry
 from services.orchestrator.intake import Intake
 from services.orchestrator.outgoing import BatchSizes
@@ -83,11 +83,17 @@ class Replica:
             affinity=affinity,
             clock=lambda: self.world.now + self.skew,
             sleep=lambda _: self.world.gate(self, "pause"),
+            apart=self._apart,
         )
         mailbox = self.committer.mailbox
         admission = Admission(store, mailbox, limit=1_000_000)
         self.intake = Intake(mailbox, plans, None, sizes, admission, Known(store), affinity)  # type: ignore[arg-type]
         self.task = self.world.loop.create_task(self.committer._run())
+
+    async def _apart(self, decide: Callable[[], Works]) -> Works:
+        """What runs in a thread elsewhere: others go on before it is done."""
+        await self.world.gate(self, "decide")
+        return decide()
 
     async def take(self, delivery: TakenDelivery) -> None:
         message_class = MESSAGES[delivery.type]
@@ -134,6 +140,7 @@ class World:
         self.runs: list[Run] = []
         self.gates: list[tuple[Replica, int, str, asyncio.Future[None]]] = []
         self.dead_letters: list[tuple[str, str]] = []
+        self.taken_forgeries: list[Parcel] = []
         self.told: defaultdict[str, set[str]] = defaultdict(set)
         self.told_cancelled: defaultdict[str, set[str]] = defaultdict(set)
         self.ran: Counter[str] = Counter()
@@ -162,9 +169,27 @@ class World:
         if self.log(execution_id):
             self.send(CancelExecution(execution_id=execution_id))
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Any, *, forged: bool = False) -> None:
         envelope = wrap(message, sender="test", message_id=str(next(self._numbers)))
-        self.shard.append(Parcel(envelope.model_dump_json().encode(), message.TYPE))
+        self.shard.append(Parcel(envelope.model_dump_json().encode(), message.TYPE, forged=forged))
+
+    def forge(self, execution_id: str) -> None:
+        """Somebody answers for a step of another agent type, or says how far it is."""
+        if not self.log(execution_id):
+            return
+        step = self.rng.choice(list(self.executions[execution_id].steps))
+        number = next(self._numbers)
+        about: dict[str, Any] = {"execution_id": execution_id, "step": step, "attempt": self.rng.choice([1, 1, 2])}
+        if self.rng.random() < 0.3:
+            report = StepProgress(**about, run_id=f"forged-{number}", number=1, fraction=0.5, at=self.now)
+            message: Any = StepsProgressed(reply_key="shard.0", agent_type="impostor", reports=(report,))
+        else:
+            error = self.rng.choice([None, StepError(type="Forged", message="it failed")])
+            result = StepResult(
+                **about, result_id=f"forged-{number}", ok=error is None, output={"value": -1, "of": {}}, error=error
+            )
+            message = StepResults(reply_key="shard.0", agent_type="impostor", results=(result,))
+        self.send(message, forged=True)
 
     # ---- gates: where a process waits until the test lets it go on
 
@@ -200,7 +225,7 @@ class World:
 
     def duplicate(self, queue: list[Parcel], index: int) -> None:
         parcel = queue[index % len(queue)]
-        queue.append(Parcel(parcel.body, parcel.type))
+        queue.append(Parcel(parcel.body, parcel.type, forged=parcel.forged))
 
     def published(self, frame: Frame) -> None:
         message_class = MESSAGES[frame.type]
@@ -303,7 +328,7 @@ class World:
             fraction=number / REPORTS_A_RUN,
             at=self.now,
         )
-        self.send(StepsProgressed(reply_key=command.reply_key, reports=(report,)))
+        self.send(StepsProgressed(reply_key=command.reply_key, agent_type=run.message.agent_type, reports=(report,)))
 
     def check_heard(self, parcel: Parcel) -> None:
         """A report that is acked is in the log, or came too late for it."""
@@ -374,7 +399,8 @@ class World:
             output=None if error else {"value": number, "of": command.inputs},
             error=error,
         )
-        self.send(StepResults(reply_key=command.reply_key, results=(result,)))
+        agent_type = self.executions[command.execution_id].steps[command.step].definition.agent_type
+        self.send(StepResults(reply_key=command.reply_key, agent_type=agent_type, results=(result,)))
 
     def _check_inputs(self, command: Any) -> None:
         state = self.folded(command.execution_id)

@@ -80,7 +80,7 @@ def new_descendants(before: set[int], count: int) -> set[int]:
 
 
 def gone(pids: set[int]) -> bool:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if not any(runs(pid) for pid in pids):
             return True
@@ -168,7 +168,7 @@ def test_no_worker_outlives_whoever_was_killed(folders: Path, variant: str, vict
         (program,) = psutil.Process(parent.pid).children()
         os.kill(parent.pid if victim == "parent" else program.pid, signal.SIGKILL)
         assert gone(pids)
-        parent.wait(15)
+        parent.wait(60)
 
 
 def test_a_server_that_is_missing_is_named() -> None:

@@ -148,17 +148,20 @@ async def test_without_a_data_folder_names_are_refused_and_records_work() -> Non
 
 
 async def test_limits_of_the_configuration_hold() -> None:
-    agent = DataAgent("data-3", {"max_output_rows": 2, "max_input_rows": 5, "time_limit_seconds": 0.5, "workers": 1})
+    agent = DataAgent("data-3", {"max_output_rows": 2, "max_input_rows": 5, "workers": 1})
+    hurried = DataAgent("data-3", {"time_limit_seconds": 0.5, "workers": 1})
     await agent.start()
+    await hurried.start()
     try:
         output = await agent.perform("process_data", {"data_source": [{"a": 1}] * 5, "max_rows": 4})
         assert (output["row_count"], output["total_rows"], output["truncated"]) == (2, 5, True)
         with pytest.raises(CapabilityError, match="more than 5 rows"):
             await agent.perform("process_data", {"data_source": [{"a": 1}] * 6})
         with pytest.raises(CapabilityError, match=r"0\.5 s"):
-            await agent.perform("query", {"sql": "SELECT count(*) FROM range(1000000000000)", "timeout_seconds": 60})
+            await hurried.perform("query", {"sql": "SELECT count(*) FROM range(1000000000000)", "timeout_seconds": 60})
     finally:
         await agent.stop()
+        await hurried.stop()
 
 
 async def test_start_and_stop() -> None:

@@ -14,6 +14,8 @@ from services.data_agent.config import DataAgentConfig
 from services.data_agent.frames import read_frame, write_frame
 from services.data_agent.workers import Workers
 from services.runtime.agent import CapabilityError
+from services.runtime.correlation import holding
+from tests.support.log_capture import captured_lines
 
 
 @pytest.fixture
@@ -203,3 +205,23 @@ def test_frames() -> None:
     assert [read_frame(stream) for _ in range(4)] == [b"", b"x", b"y" * 100_000, None]
     assert read_frame(io.BytesIO(b"\0\0\0\5abc")) is None
     assert read_frame(io.BytesIO(b"\0\0")) is None
+
+
+def test_what_goes_wrong_in_a_worker_is_in_the_log_of_the_service(workers) -> None:
+    with captured_lines() as lines, holding("data_agent", execution_id="e1", step="s1"):
+        with pytest.raises(CapabilityError, match="KeyError"):
+            workers.run("no such job", {}, None)
+        with workers._worker() as worker:
+            assert worker.ask(b"no JSON", 30) is None
+        for thread in threading.enumerate():
+            if thread.name == "worker-stderr":
+                thread.join(30)
+    job, *written = lines
+    assert (job["event"], job["service"], job["execution_id"]) == (
+        "job failed in its worker process",
+        "data_agent",
+        "e1",
+    )
+    assert job["exception"].rstrip().endswith("KeyError: 'no such job'")
+    assert {line["event"] for line in written} == {"worker process wrote"}
+    assert written[-1]["text"].startswith("json.decoder.JSONDecodeError")

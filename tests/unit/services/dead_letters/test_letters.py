@@ -5,14 +5,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from joserfc.jwk import OKPKey
 
 from contracts import topology
 from contracts.envelope import wrap
 from contracts.registry import AgentMail, AgentReply
 from contracts.topology import Address, Exchange
-from services.dead_letters.letters import NoWayBack, letter_of, message_of
+from services.dead_letters.letters import NoWayBack, correlation_of, letter_of, message_of
 from services.runtime.bus import delivering
 from services.runtime.bus.base import Frame
+from services.runtime.security.signatures import SIGNATURE, Claims, SigningKey, sign
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,33 @@ def test_a_letter_tells_the_whole_story() -> None:
     assert found.died_at > 1_000_000_000
 
 
+@pytest.mark.parametrize("said", ["nan", "inf", "-inf", "1e300", "-1", "99999999999999", "9" * 400, "soon", ""])
+def test_a_time_that_is_none_is_not_believed(said: str) -> None:
+    """One letter with such a time would keep all others from being listed."""
+    found = letter(replace(buried(Taken()), headers={delivering.DIED_AT: said}))
+    assert found.died_at == 5.0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"a": "b", SIGNATURE: "s" * 600, "huge": "\N{GRINNING FACE}" * 32_000},
+        {"a": "b", SIGNATURE: "s" * 600, **{f"n{i:05}": "" for i in range(20_000)}},
+    ],
+)
+def test_headers_that_fill_a_frame_leave_room_for_the_story(headers: dict[str, str]) -> None:
+    frame = delivering.dead_letter(Taken(headers=headers), "conclave.commands", "unsigned", "x" * 9_000)  # type: ignore[arg-type]
+    lost = len(headers.keys() - frame.headers.keys())
+    assert lost > 0
+    assert sum(len(f"{name}{text}".encode()) + 8 for name, text in frame.headers.items()) < 110 * 1024
+    detail = frame.headers[delivering.DETAIL]
+    assert detail.endswith(f"x ({lost} of its headers had no room here)")
+    assert len(detail) == delivering.DETAIL_LIMIT
+    own = {name: text for name, text in frame.headers.items() if not name.startswith(delivering.PREFIX)}
+    assert own["a"] == "b"
+    assert letter(Taken(headers=headers)).headers == own, "also of one that nobody has buried"
+
+
 def test_its_message_is_what_it_was_and_says_that_it_is_a_replay() -> None:
     found = letter(buried(Taken(headers={"trace": "t1"})))
     again = message_of(found)
@@ -98,6 +127,30 @@ def test_the_same_burial_is_one_letter_and_every_other_is_another() -> None:
     assert second.headers == {}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"body": b"[]"},
+        {"message_id": "m2"},
+        {"type": "other.v1"},
+        {"headers": {"trace": "t2"}},
+        {"headers": {}},
+        {"headers": {"trace": "t1", delivering.ROUTING_KEY: "somewhere.else"}},
+    ],
+    ids=str,
+)
+def test_nothing_takes_a_letters_place_by_naming_its_burial(changes: dict[str, Any]) -> None:
+    """Whoever may publish dead letters could otherwise wipe out one that tells of him, or have another replayed."""
+    first = buried(Taken(headers={"trace": "t1"}))
+    headers = {name: text for name, text in first.headers.items() if name.startswith(delivering.PREFIX)}
+    forged = replace(first, **{**changes, "headers": {**headers, "trace": "t1", **changes.get("headers", {})}})
+    if changes.get("headers") == {}:
+        forged = replace(forged, headers=headers)
+    assert letter(forged).id != letter(first).id
+    again = replace(first, headers={**first.headers, delivering.DIED_AT: "7.0", delivering.DETAIL: "in other words"})
+    assert letter(again).id == letter(first).id
+
+
 def test_messages_without_an_id_are_letters_each() -> None:
     nameless = Taken(message_id="")
     first, second = buried(nameless), buried(nameless)
@@ -125,6 +178,23 @@ def test_what_the_broker_buried_has_no_story_but_a_message_of_ours_knows_its_add
     assert message_of(found).address == topology.agent_mail("ann")
     assert letter(replace(dead, headers={"x": "y"})).id == found.id
     assert letter(replace(dead, headers=message_of(found).headers)).id != found.id
+
+
+def signature_for(exchange: str, key: str) -> str:
+    signing = SigningKey("edge-1", OKPKey.generate_key("Ed25519"), 1)
+    return sign(b"encrypted", Claims("m1", 1, f"{exchange}/{key}", "execution.start.v1"), signing)
+
+
+def test_what_the_broker_buried_goes_to_where_it_was_signed_for() -> None:
+    """Whatever the address of such a message, and whether or not it can be read here."""
+    dead = Taken(body=b"encrypted", type="execution.start.v1", routing_key="delivery-limit", died_in="work")
+    signed = replace(dead, headers={SIGNATURE: signature_for("conclave.commands", "execution.start_now")})
+    assert message_of(letter(signed)).address == topology.start_now()
+    for exchange in ("conclave.replies", "conclave.dead", "amq.topic", ""):
+        with pytest.raises(NoWayBack):
+            message_of(letter(replace(dead, headers={SIGNATURE: signature_for(exchange, "k")})))
+    with pytest.raises(NoWayBack):
+        message_of(letter(replace(dead, headers={SIGNATURE: "no.signature"})))
 
 
 def reply() -> bytes:
@@ -172,3 +242,20 @@ def test_the_story_of_an_earlier_death_is_not_told_again() -> None:
     again = buried(Taken(headers=first.headers, queue="other"), "refused")
     assert delivering.DIED_IN not in again.headers
     assert letter(again).queue == "other"
+
+
+@pytest.mark.parametrize(
+    ("correlation_id", "body", "expected"),
+    [
+        ("c1", b'{"correlation_id": "c2"}', "c1"),
+        ("", b'{"correlation_id": "c2", "id": "m2", "more": [1]}', "c2"),
+        ("", b'{"correlation_id": "", "id": "m2"}', "m2"),
+        ("", b'{"correlation_id": 5}', "m1"),
+        ("", b"no JSON", "m1"),
+        ("", b"\xff", "m1"),
+        ("c1", b"\xff", "c1"),
+    ],
+)
+def test_which_request_a_letter_belongs_to(correlation_id: str, body: bytes, expected: str) -> None:
+    letter = letter_of(Taken(body=body, correlation_id=correlation_id), 5.0)  # type: ignore[arg-type]
+    assert correlation_of(letter) == expected

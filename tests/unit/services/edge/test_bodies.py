@@ -9,14 +9,18 @@ import pytest
 from fastapi import FastAPI, Request
 
 from services.edge import problems
-from services.edge.bodies import MAX_BYTES, read_body, read_model, read_object
+from services.edge.access.body_limit import BodyLimit
+from services.edge.bodies import read_body, read_model, read_object
 from services.edge.models import ExecuteDefinition
+
+MAX_BYTES = 8 * 1024 * 1024
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     problems.install(app)
+    app.add_middleware(BodyLimit, most=MAX_BYTES)
 
     @app.post("/any")
     async def any_body(request: Request) -> Any:

@@ -99,7 +99,7 @@ async def test_a_read_that_takes_too_long_is_503(client: httpx.AsyncClient) -> N
 
 async def test_a_timeout_inside_a_read_keeps_its_own_name() -> None:
     with pytest.raises(StoreUnavailable, match="no server"):
-        async with reading():
+        async with reading(1.0):
             raise StoreUnavailable("no server")
 
 

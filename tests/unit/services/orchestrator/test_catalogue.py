@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from contracts.agents import AgentDescriptor, AgentRecord, Capability
-from contracts.hosts import HostAnnounced
+from contracts.hosts import HostAnnounced, PluginFault
 from contracts.topology import Queue
 from services.orchestrator.catalogue import Catalogue
 from services.orchestrator.definitions import Definitions
 from services.orchestrator.engine import Limits
 from services.runtime.known_types import KNOWN_FOR
+from services.runtime.security.policy import BUILT_IN
 from services.runtime.service import Refusal
 from services.runtime.store.base import Host
 from tests.support.memory_store import MemoryStore
@@ -131,3 +132,25 @@ async def test_agents_are_not_looked_up_for_definitions_that_name_none(world: Wo
 async def test_a_large_definition_is_checked_all_the_same(world: World) -> None:
     faults = await world.faults(*({"agent_id": f"nobody{i}"} for i in range(150)))
     assert [fault[:2] for fault in faults] == [(f"steps[{i}].agent_id", "unknown_agent") for i in range(150)]
+
+
+async def test_who_forgot_the_policy_is_told_so(world: World) -> None:
+    await world.host("clerk")
+    left_out = BUILT_IN.left_out("tamer")
+    faults = (
+        PluginFault(plugin="tamer", source="s", error=left_out),
+        PluginFault(plugin="clerk", source="s", error=BUILT_IN.why_not("clerk", "sign")),
+    )
+    announced = HostAnnounced(host_id="tamers", service="s", descriptors=(), faults=faults, heartbeat_seconds=5)
+    await world.store.put_host(Host(announced, world.clock()))
+    found = await world.faults({"agent_type": "tamer"}, {"action": "sign"}, {"action": "sing"}, {"agent_type": "x"})
+    assert [(path, code) for path, code, _ in found] == [
+        ("steps[0].agent_type", "unknown_agent_type"),
+        ("steps[1].action", "unknown_action"),
+        ("steps[2].action", "unknown_action"),
+        ("steps[3].agent_type", "unknown_agent_type"),
+    ]
+    assert "[agents.tamer]" in found[0][2]
+    assert "AGENT_POLICY is not set" in found[0][2]
+    assert "is not granted" in found[1][2]
+    assert not any("grant" in message for _, _, message in found[2:])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.execution import ExecutionAccepted, Refused, RunSteps
+from contracts.execution import ExecutionAccepted, Refused, RunSteps, StepResult, WakeUp
 from contracts.history import StepError
 from contracts.workflow import WorkflowDefinition
 from services.orchestrator.engine import Cancel, Limits, execution_plan
@@ -28,6 +28,14 @@ def answer(outcome: Outcome) -> Outgoing[Any]:
     return Outgoing(said, to=topology.reply("asker"))
 
 
+def failure(execution_id: str, step: str) -> Item:
+    error = StepError(type="Flaky", message="this time", retryable=True)
+    message = StepResult(
+        result_id=f"{execution_id}{step}failed", execution_id=execution_id, step=step, attempt=1, ok=False, error=error
+    )
+    return Item(execution_id, message, Receipt(None, 1))
+
+
 async def test_a_chain_writes_two_headers() -> None:
     desk = Desk()
     chain = {f"s{i}": {"depends_on": [f"s{i - 1}"]} for i in range(1, 4)}
@@ -42,6 +50,28 @@ async def test_a_chain_writes_two_headers() -> None:
     header = desk.store.header_of("e")
     assert header is not None
     assert header.status.value == "completed"
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_a_wake_up_told_twice_sends_again_only_what_nobody_here_saw_published(replicas: int) -> None:
+    """Every replica looks for timers that are due, so a wake-up may well come twice."""
+    desk = Desk()
+    retried = {"retry": {"max_attempts": 2, "backoff": 1}}
+    await desk.committer.commit([desk.started("e", desk.plan("s", **retried))])
+    await desk.committer.commit([failure("e", "s")])
+    due = desk.store.header_of("e").wake_at  # type: ignore[union-attr]
+    assert due is not None
+    desk.now = due
+    wake_up = WakeUp(execution_id="e", due=due)
+    await desk.committer.commit([Item("e", wake_up, Receipt(None, 1))])
+    assert desk.bus.commands() == ["e/s/1", "e/s/2"]
+    other = desk
+    if replicas == 2:
+        other = Desk(store=desk.store)
+        other.plans.update(desk.plans)
+        other.now = due
+    await other.committer.commit([Item("e", wake_up, Receipt(None, 1))])
+    assert other.bus.commands() == (["e/s/1", "e/s/2"] if other is desk else ["e/s/2"])
 
 
 async def test_of_two_starts_in_one_batch_the_first_decides() -> None:

@@ -214,6 +214,49 @@ def test_a_restart_sends_running_steps_again_and_the_third_time_alone() -> None:
     assert second.commands[0].quarantine
 
 
+def test_a_lease_that_ran_out_while_nobody_was_there_is_not_held_against_the_host() -> None:
+    run = Run({"id": "a"}, {"id": "b", "depends_on": ["a"]})
+    run.tell(run.start)
+    run.now = 110
+    run.tell(WakeUp(execution_id="e", due=110))
+    run.now = 10_000
+    again = run.tell(WakeUp(execution_id="e", due=-9_000, restart=True))
+    assert sent(again) == [("a", 1)]
+    assert [event.kind for event in again.events] == ["step_resent"]
+    replayed = run.tell(WakeUp(execution_id="e", due=-9_000, restart=True))
+    assert (replayed.events, sent(replayed)) == ([], [("a", 1)])
+
+
+@pytest.mark.parametrize("due", [-9_000.0, 9_000.0], ids=["restored", "restarted"])
+def test_a_restart_told_twice_sends_nothing_again_that_went_out_since(due: float) -> None:
+    """Two replicas find one header due: the second message may come when the execution has gone on."""
+    run = Run({"id": "a"}, {"id": "b", "depends_on": ["a"]}, {"id": "c"})
+    run.tell(run.start)
+    restart = WakeUp(execution_id="e", due=due, restart=True)
+    assert sent(run.tell(restart)) == [("a", 1), ("c", 1)]
+    run.result("a")
+    again = run.tell(restart)
+    assert (again.events, sent(again)) == ([], [("c", 1)])
+    assert run.state.step("b").restarts == 0
+    assert sent(run.tell(WakeUp(execution_id="e", due=due + 1, restart=True))) == [("c", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_wake_up_that_finds_more_to_do_when_it_is_replayed_sends_what_it_caused_before(restart: bool) -> None:
+    retry = {"max_attempts": 2, "backoff": 150, "max_backoff": 150, "jitter": 0}
+    run = Run({"id": "a"}, {"id": "b", "retry": retry})
+    run.tell(run.start)
+    run.result("b", error="Oops")
+    wake_up = WakeUp(execution_id="e", due=110, restart=restart)
+    run.now = 110
+    assert sent(run.tell(wake_up)) == [("a", 1)]
+    run.now = 150
+    # Nobody knows whether what was decided the first time was sent.
+    again = run.tell(wake_up)
+    assert [event.kind for event in again.events] == ["step_dispatched"]
+    assert sorted(sent(again)) == [("a", 1), ("b", 2)]
+
+
 def test_a_replay_sends_again_what_it_caused_with_the_same_ids_and_inputs() -> None:
     run = Run({"id": "a"}, {"id": "b", "inputs": {"n": "a.output"}}, {"id": "c", "depends_on": ["b"]})
     run.tell(run.start)

@@ -75,6 +75,11 @@ class Protocol(RuleBasedStateMachine):
     def cut(self, replica: int) -> None:
         self.world.cut(self.world.replicas[replica])
 
+    @rule(index=INDEX)
+    def forge(self, index: int) -> None:
+        executions = list(self.world.executions)
+        self.world.forge(executions[index % len(executions)])
+
     @rule()
     def lose_an_answer(self) -> None:
         self.world.lose_next_answer = True

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,13 @@ class ReportsDropped(Committer):
         return await super()._record_once([item for item in batch if item not in dropped], recorded)
 
 
+class AnybodyHeard(Committer):
+    """Takes an answer whoever gives it."""
+
+    def _decide(self, held: Held, items: list[Item]) -> Work:
+        return super()._decide(held, [replace(item, answered_by=None) for item in items])
+
+
 class NoUniqueId(MemoryStore):
     """Writes an entry over one of the same number."""
 
@@ -133,6 +141,7 @@ def test_the_protocol_holds_on_hundreds_of_seeded_schedules() -> None:
         CancelToldOnce,
         ReportsNotRemembered,
         ReportsDropped,
+        AnybodyHeard,
     ],
 )
 def test_a_committer_without_one_of_the_rules_is_caught(committer_class: type[Committer]) -> None:

@@ -1,12 +1,14 @@
 """Timers: what is due is published to its shard, once in a while and not at every look."""
 
+import asyncio
+
 import pytest
 
 from contracts.execution import WakeExecutions, WakeUp
-from contracts.history import ExecutionStatus, Header
+from contracts.history import ExecutionStatus, Header, wake_of_restored
 from contracts.topology import shard_key
 from services.orchestrator import timers
-from services.orchestrator.timers import Timers, wake_messages
+from services.orchestrator.timers import Recovery, Timers, wake_messages
 from tests.support.memory_store import MemoryStore
 
 
@@ -42,6 +44,28 @@ async def test_executions_that_stay_due_do_not_hide_the_others(monkeypatch: pyte
     await store.write_headers([header(f"e{i}", float(i)) for i in range(10)])
     looking = Timers(store, outbox, clock=lambda: 50.0)  # type: ignore[arg-type]
     assert [await looking.fire() for _ in range(4)] == [3, 3, 3, 1]
+
+
+async def test_what_was_restored_is_due_at_once_and_its_running_steps_are_sent_again() -> None:
+    store, outbox = MemoryStore(), NotingOutbox()
+    restored = wake_of_restored(40.0)
+    await store.write_headers([header("restored", restored), header("due", 0.0), header("later", 99)])
+    assert await Timers(store, outbox, clock=lambda: 50.0).fire() == 2  # type: ignore[arg-type]
+    fired = {one.execution_id: (one.due, one.restart) for message in outbox.sent for one in message.wake_ups}
+    assert fired == {"restored": (restored, True), "due": (0.0, False)}
+
+
+async def test_what_was_restored_is_sent_again_once_over_a_bus_that_keeps_nothing_too() -> None:
+    store, outbox = MemoryStore(), NotingOutbox()
+    await store.write_headers([header("restored", wake_of_restored(40.0)), header("running", 99)])
+    recovery = Recovery(store, outbox, clock=lambda: 50.0)  # type: ignore[arg-type]
+    await recovery.start()
+    async with asyncio.timeout(10):
+        while not outbox.sent:
+            await asyncio.sleep(0)
+    await recovery.stop()
+    fired = [(one.execution_id, one.restart) for message in outbox.sent for one in message.wake_ups]
+    assert fired == [("running", True)]
 
 
 def test_wake_ups_of_one_shard_travel_together() -> None:

@@ -46,7 +46,9 @@ def test_the_address_of_the_api_is_the_one_that_is_set(
 ) -> None:
     monkeypatch.setenv("API_PORT", given)
     assert main(["stock_level", "--folder", str(tmp_path)]) == 0
-    assert f"curl http://127.0.0.1:{shown}/api/v1/agents/types" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    key = "X-API-Key: $(cat .conclave/secrets/admin-key)"
+    assert f'curl -H "{key}" http://127.0.0.1:{shown}/api/v1/agents/types' in said
 
 
 def test_what_is_written_is_tidy(tmp_path: Path) -> None:
@@ -100,4 +102,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_the_help_of_services_names_the_command() -> None:
     done = run("services", "--help", cwd=ROOT)
     assert done.returncode == 0
-    assert "new-agent NAME [--folder DIR]" in done.stdout
+    assert "new-agent         write a package with an agent type of your own" in done.stdout

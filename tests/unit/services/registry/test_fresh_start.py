@@ -44,7 +44,7 @@ async def test_hosts_of_earlier_processes_are_gone_and_their_types_known(world: 
     await world.until(all_gone)
     await world.until_status("ann", AgentStatus.UNAVAILABLE)
     hosts = await world.store.list_hosts()
-    assert sorted(host.announced.host_id for host in hosts) == ["empty", "old"]
+    assert [(host.announced.host_id, host.stopped) for host in hosts] == [("empty", True), ("old", True)]
     assert list(known_types(hosts, time.time())) == ["clerk"]
     shown = types_of(hosts)
     assert ([(one.agent_type, one.status) for one in shown.items], shown.faults) == ([("clerk", "unavailable")], [])

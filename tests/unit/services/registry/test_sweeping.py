@@ -1,5 +1,6 @@
 """Hosts that go silent, by a clock that the test turns."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,14 +12,16 @@ from contracts.registry import AgentFilter
 from services.registry.hearing import Hearing
 from services.registry.ledger import Ledger
 from services.registry.removing import Removing
-from services.registry.sweeping import Sweeping
+from services.registry.sweeping import Sweeping, Ticker
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
 from services.runtime.known_types import KNOWN_FOR
+from services.runtime.security.policy import AgentPolicy, Grants
 from services.runtime.service import Outbox
 from services.runtime.store.base import Page, StoreUnavailable
 from tests.support.memory_store import MemoryStore
 
+EVERYTHING = AgentPolicy(agents={"*": Grants(capabilities=("*",))})
 BEAT = 4.0
 START = 1_000_000.0
 
@@ -39,8 +42,8 @@ class Registry:
         outbox = Outbox(bus, "registry")
         ledger = Ledger(store, outbox, lambda: self.now)
         removing = Removing(ledger, bus, outbox)
-        self.hearing = Hearing(ledger, removing)
-        self.sweeping = Sweeping(ledger, removing, BEAT)
+        self.hearing = Hearing(ledger, removing, EVERYTHING)
+        self.sweeping = Sweeping(ledger, removing, BEAT, EVERYTHING)
 
     async def announce(self, host_id: str, *types: str) -> None:
         descriptors = tuple(AgentDescriptor(agent_type=kind) for kind in types)
@@ -142,6 +145,19 @@ async def test_a_registry_that_was_cut_off_gives_hosts_time_to_speak(registry: R
     assert await registry.hosts() == {"h1": False, "h2": False}
 
 
+async def test_a_registry_that_stood_still_reads_what_waits_behind_the_sweep_first(registry: Registry) -> None:
+    """For less than a heartbeat: those of the hosts, due meanwhile, are in the queue, behind the sweep."""
+    await registry.pass_time(0.75)
+    registry.now += 0.9 * BEAT
+    await registry.sweep()
+    assert await registry.hosts() == {"h1": True, "h2": True}
+    await registry.beat("h1", "clerk", "ann")
+    await registry.pass_time(1.5, ("h1", "clerk", "ann"))
+    assert await registry.hosts() == {"h1": True, "h2": True}
+    await registry.pass_time(0.25, ("h1", "clerk", "ann"))
+    assert await registry.hosts() == {"h1": True, "h2": False}
+
+
 async def test_what_another_registry_left_half_done_is_done(registry: Registry, bus: DirectBus) -> None:
     await registry.store.mark_host("h1", START, available=False)
     await registry.store.mark_host("h2", START, available=False)
@@ -159,6 +175,21 @@ async def test_a_host_that_ends_in_good_order_is_gone_at_once(registry: Registry
     assert await registry.statuses() == {"ann": ("unavailable", ()), "clerk": ("unavailable", ())}
     await registry.end("h1")
     assert await registry.hosts() == {"h2": False}
+
+
+async def test_hosts_that_ended_in_good_order_are_kept_until_another_offers_their_types(registry: Registry) -> None:
+    await registry.end("h2")
+    for number in range(3, 6):  # each restarted after the one before it ended
+        await registry.end(f"h{number - 2}" if number == 3 else f"h{number - 1}")
+        (last,) = await registry.store.list_hosts()
+        assert (last.available, last.stopped, last.silent) == (False, True, False)
+        await registry.announce(f"h{number}", "clerk")
+        assert await registry.hosts() == {f"h{number}": True}
+    await registry.pass_time(2)
+    (last,) = await registry.store.list_hosts()
+    assert (last.stopped, last.silent) == (False, True)
+    await registry.announce("h6", "clerk")
+    assert await registry.hosts() == {"h5": False, "h6": True}, "who fell silent may be alive"
 
 
 async def test_a_type_is_forgotten_a_day_after_its_last_host_and_its_default_agent_with_it(registry: Registry) -> None:
@@ -207,3 +238,22 @@ async def test_one_heartbeat_that_could_not_be_written_down_is_no_silence(regist
     registry.store.hook = None
     await registry.pass_time(1.25)
     assert await registry.hosts() == {"h1": True, "h2": True}
+
+
+class NotingOutbox:
+    def __init__(self) -> None:
+        self.sent = asyncio.Event()
+
+    async def send(self, outgoing: object) -> None:
+        self.sent.set()
+
+
+async def test_no_sweep_is_sent_before_the_registry_listens() -> None:
+    outbox, listening = NotingOutbox(), asyncio.Event()
+    ticker = Ticker(outbox, 0.004, listening)  # type: ignore[arg-type]
+    await ticker.start()
+    await asyncio.sleep(0.02)
+    assert not outbox.sent.is_set()
+    listening.set()
+    await asyncio.wait_for(outbox.sent.wait(), 10)
+    await ticker.stop()

@@ -87,7 +87,7 @@ def test_addresses_are_the_topology_s() -> None:
         RunSteps(
             agent_type="data_agent",
             action="query",
-            commands=(StepCommand(execution_id="e1", step="s", attempt=1, timeout=5, reply_key="k"),),
+            commands=(StepCommand(execution_id="e1", step="s", attempt=1, timeout=5, reply_key="shard.0"),),
         ),
     ],
     ids=lambda message: message.TYPE,
@@ -109,8 +109,8 @@ def test_definitions_and_discriminators_are_as_asyncapi_wants_them() -> None:
 
 
 def test_credentials_are_not_shown() -> None:
-    document = asyncapi.asyncapi_document("amqps://user:secret@broker.example:5671/prod")
-    assert "secret" not in json.dumps(document)
+    document = asyncapi.asyncapi_document("amqps://user:hunter2@broker.example:5671/prod")
+    assert "hunter2" not in json.dumps(document)
     server = document["servers"]["rabbitmq"]
     assert (server["host"], server["pathname"], server["protocol"]) == ("broker.example:5671", "/prod", "amqps")
 
@@ -129,6 +129,17 @@ def test_page_shows_the_document_and_links_to_it() -> None:
     assert "http" not in re.sub(r"https?://json-schema\.org", "", page.partition("<body>")[0]), (
         "nothing else is fetched"
     )
+
+
+def test_no_text_of_the_document_can_end_the_script_it_stands_in() -> None:
+    plain = asyncapi.asyncapi_html("amqp://broker/x")
+    hostile = asyncapi.asyncapi_html("amqp://broker/</script><script>alert(1)</script>")
+    assert "alert" in hostile
+    assert hostile.count("<script") == plain.count("<script")
+    assert hostile.count("</script") == plain.count("</script")
+    config = re.search(r"AsyncApiStandalone\.render\(\s*(\{.*\}),\s*document", hostile, re.DOTALL)
+    assert config is not None
+    assert json.loads(json.loads(config[1])["schema"])["info"]["title"] == "Conclave"
 
 
 def test_command_writes_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import AliasChoices, ValidationError
+from pydantic import AliasChoices, SecretStr, ValidationError
 
 from contracts.agents import AgentLimits, CapabilityLimits
-from services.runtime.settings import BadSettings, LogFormat, LogLevel, Protocol, Settings, load_settings
+from services.runtime.settings import (
+    BadSettings,
+    JwtAlgorithm,
+    LogFormat,
+    LogLevel,
+    Mode,
+    Protocol,
+    Settings,
+    load_settings,
+)
+from tests.support.api_access import ADMIN_KEY
 
 GOOD: dict[str, tuple[str, str, Any]] = {
     "api_host": ("API_HOST", "0.0.0.0", "0.0.0.0"),
@@ -39,8 +49,37 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "step_lease": ("STEP_LEASE", "12.5", 12.5),
     "max_open_executions": ("MAX_OPEN_EXECUTIONS", "20", 20),
     "max_pending_commands": ("MAX_PENDING_COMMANDS", "30", 30),
+    "answer_timeout": ("ANSWER_TIMEOUT", "5", 5.0),
     "max_streams": ("MAX_STREAMS", "40", 40),
     "shutdown_timeout": ("SHUTDOWN_TIMEOUT", "4", 4.0),
+    "shutdown_delay": ("SHUTDOWN_DELAY", "5", 5.0),
+    "metrics_enabled": ("METRICS_ENABLED", "false", False),
+    "metrics_host": ("METRICS_HOST", "0.0.0.0", "0.0.0.0"),
+    "metrics_port": ("METRICS_PORT", "0", 0),
+    "report_interval": ("REPORT_INTERVAL", "0.5", 0.5),
+    "otlp_endpoint": ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318", "http://collector:4318"),
+    "trace_sample_ratio": ("OTEL_TRACES_SAMPLER_ARG", "0.1", 0.1),
+    "api_key_header": ("API_KEY_HEADER", "X-Conclave-Key", "X-Conclave-Key"),
+    "api_key_hash_key": ("API_KEY_HASH_KEY", "h" * 32, SecretStr("h" * 32)),
+    "initial_admin_key": ("INITIAL_ADMIN_KEY", ADMIN_KEY, SecretStr(ADMIN_KEY)),
+    "jwt_secret_key": ("JWT_SECRET_KEY", "s" * 32, SecretStr("s" * 32)),
+    "jwt_algorithm": ("JWT_ALGORITHM", "EdDSA", JwtAlgorithm.EDDSA),
+    "jwt_jwks": ("JWT_JWKS", "keys/issuer.json", "keys/issuer.json"),
+    "jwt_issuer": ("JWT_ISSUER", "https://login.example", "https://login.example"),
+    "jwt_audience": ("JWT_AUDIENCE", "conclave", "conclave"),
+    "jwt_role_claim": ("JWT_ROLE_CLAIM", "roles", "roles"),
+    "rate_limit": ("RATE_LIMIT", "60", 60),
+    "max_body_bytes": ("MAX_BODY_BYTES", "1024", 1024),
+    "message_signing": ("MESSAGE_SIGNING", "Required", Mode.REQUIRED),
+    "message_keys": ("MESSAGE_KEYS", "keys", Path("keys")),
+    "message_max_age": ("MESSAGE_MAX_AGE", "3600", 3600.0),
+    "message_replay_window": ("MESSAGE_REPLAY_WINDOW", "60", 60.0),
+    "message_encryption": ("MESSAGE_ENCRYPTION", "optional", Mode.OPTIONAL),
+    "encryption_keys": ("ENCRYPTION_KEYS", "keys/e.json", Path("keys/e.json")),
+    "agent_policy": ("AGENT_POLICY", "policy.toml", Path("policy.toml")),
+    "tls_ca": ("TLS_CA", "ca.pem", Path("ca.pem")),
+    "tls_certificate": ("TLS_CERTIFICATE", "me.pem", Path("me.pem")),
+    "tls_key": ("TLS_KEY", "me.key", Path("me.key")),
 }
 
 BAD = [
@@ -82,12 +121,43 @@ BAD = [
     ("MAX_OPEN_EXECUTIONS", "10000001", "less than or equal to 10000000"),
     ("MAX_PENDING_COMMANDS", "0", "greater than or equal to 1"),
     ("MAX_PENDING_COMMANDS", "100001", "less than or equal to 100000"),
+    ("ANSWER_TIMEOUT", "0", "greater than or equal to 0.1"),
+    ("ANSWER_TIMEOUT", "61", "less than or equal to 60"),
     ("MAX_STREAMS", "0", "greater than or equal to 1"),
     ("MAX_STREAMS", "100001", "less than or equal to 100000"),
     ("SHUTDOWN_TIMEOUT", "0", "greater than 0"),
     ("SHUTDOWN_TIMEOUT", "3601", "less than or equal to 3600"),
+    ("SHUTDOWN_DELAY", "-1", "greater than or equal to 0"),
+    ("METRICS_ENABLED", "perhaps", "valid boolean"),
+    ("METRICS_PORT", "65536", "less than or equal to 65535"),
+    ("REPORT_INTERVAL", "0", "greater than or equal to 0.1"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http:// or https://"),
+    ("OTEL_TRACES_SAMPLER_ARG", "1.5", "less than or equal to 1"),
+    ("API_KEY_HEADER", "X API Key", "match pattern"),
+    ("API_KEY_HASH_KEY", "short", "5 characters are too few for a secret; 32 or more"),
+    ("INITIAL_ADMIN_KEY", "admin", "expected ck_, 12 small letters or digits, _ and 43 characters"),
+    ("JWT_SECRET_KEY", "s" * 31, "31 characters are too few for a secret"),
+    ("JWT_ALGORITHM", "none", "'HS256', 'RS256' or 'EdDSA'"),
+    ("RATE_LIMIT", "0", "greater than or equal to 1"),
+    ("MAX_BODY_BYTES", "100", "greater than or equal to 1024"),
+    ("MESSAGE_SIGNING", "on", "'off', 'optional' or 'required'"),
+    ("MESSAGE_MAX_AGE", "1", "greater than or equal to 60"),
+    ("MESSAGE_REPLAY_WINDOW", "0", "greater than or equal to 10"),
+    ("MESSAGE_ENCRYPTION", "yes", "'off', 'optional' or 'required'"),
 ]
-TAKES_ANY_TEXT = {"API_HOST", "CORS_ORIGINS", "PLUGIN_FOLDER", "DATA_FOLDER"}
+TAKES_ANY_TEXT = {
+    *(
+        "METRICS_HOST",
+        "API_HOST",
+        "CORS_ORIGINS",
+        "PLUGIN_FOLDER",
+        "DATA_FOLDER",
+        "MESSAGE_KEYS",
+        "ENCRYPTION_KEYS",
+        "AGENT_POLICY",
+    ),
+    *("JWT_JWKS", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLE_CLAIM", "TLS_CA", "TLS_CERTIFICATE", "TLS_KEY"),
+}
 
 
 def variables_of(field: str) -> list[str]:
@@ -169,6 +239,38 @@ def test_every_bad_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(BadSettings) as refused:
         load_settings()
     assert {line.split("=")[0] for line in str(refused.value).splitlines()} == {"API_PORT", "MAX_AGENTS", "LOG_FORMAT"}
+
+
+@pytest.mark.parametrize("variable", ["API_KEY_HASH_KEY", "INITIAL_ADMIN_KEY", "JWT_SECRET_KEY"])
+def test_a_bad_secret_is_not_shown(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "hunter2")
+    with pytest.raises(BadSettings) as refused:
+        load_settings()
+    assert str(refused.value).startswith(f"{variable}=***")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_secret_does_not_show_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", "s" * 40)
+    assert "s" * 40 not in repr(load_settings()) + str(load_settings().model_dump())
+
+
+@pytest.mark.parametrize("variable", ["API_KEY_HASH_KEY", "DATABASE_URL", "RABBITMQ_URL", "REDIS_URL"])
+def test_a_secret_may_come_in_a_file(variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text, value = next(row[1:] for row in GOOD.values() if row[0] == variable)
+    file = tmp_path / "secret"
+    file.write_text(f"{text}\n")
+    monkeypatch.setenv(f"{variable}_FILE", str(file))
+    assert value in dict(load_settings()).values()
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(BadSettings, match=f"{variable} and {variable}_FILE are both set"):
+        load_settings()
+
+
+def test_a_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(BadSettings, match=r"JWT_SECRET_KEY_FILE=.*nowhere.* cannot be read"):
+        load_settings()
 
 
 def test_settings_given_by_name_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,12 +203,18 @@ def test_every_keyword_leaves_unknown_values_alone_and_still_works(schema: Any, 
 def test_a_pattern_of_another_dialect_is_left_to_the_agent() -> None:
     schema = InputSchema(
         {
-            "properties": {"a": {"pattern": r"^\p{Lu}"}},
-            "patternProperties": {r"^\p{Lu}": {"type": "integer"}},
+            "properties": {"a": {"pattern": r"^(?=b)"}},
+            "patternProperties": {r"^(?!a)": {"type": "integer"}},
             "additionalProperties": False,
         }
     )
     assert faults({"a": "x", "Ä": "y"}, schema) == []
+
+
+def test_a_pattern_is_read_as_the_agents_model_reads_it() -> None:
+    schema = InputSchema({"properties": {"a": {"pattern": r"^\p{Lu}"}}})
+    assert faults({"a": "Ä"}, schema) == []
+    assert [fault.path for fault in faults({"a": "x"}, schema)] == [("a",)]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from contracts import topology
 from contracts.agents import AgentLimits, AgentRecord, AgentSpec, AgentStatus, CapabilityLimits
@@ -15,9 +17,10 @@ from contracts.hosts import HostAnnounced, HostAssignment, HostHeartbeat, HostSt
 from contracts.registry import AgentCreated, AgentMail, AgentReply, CreateAgent
 from services.runtime.agent.base import BaseAgent
 from services.runtime.agent.capability import capability
+from services.runtime.bus.base import Delivery
 from services.runtime.bus.direct import DirectBus
 from services.runtime.bus.direct_broker import DirectBroker
-from services.runtime.envelope_codec import Outgoing
+from services.runtime.envelope_codec import Outgoing, decode
 from services.runtime.hosting.host import HostedType, agent_service, hosting_service
 from services.runtime.requests import Requests
 from services.runtime.service import Outbox, Received, Refusal, Route, Service
@@ -205,6 +208,68 @@ async def test_limits_of_the_settings_stand_over_those_of_the_class(broker: Dire
         )
     finally:
         await service.stop()
+
+
+async def test_what_is_not_granted_is_refused_by_name_and_logged_at_start(
+    broker: DirectBroker, listener: Listener, tmp_path: Path
+) -> None:
+    """``lower`` may say what it says, and neither ask others nor do what it would ask them for; ``upper`` is not there
+    at all."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[agents.lower]\ncapabilities = ["have_*"]\n', encoding="utf-8")
+    hosted = [HostedType(Upper), HostedType(Lower)]
+    with capture_logs() as logs:
+        service = hosting_service("plugins", hosted, settings(agent_policy=policy), DirectBus(broker))
+    said = {(one["event"], one["agent_type"], one.get("capability")) for one in logs if one["log_level"] == "error"}
+    assert said == {
+        ("agent type is not granted", "upper", None),
+        ("capability is not granted", "lower", "say"),
+    }
+    await service.start()
+    try:
+        say, ask_to = {"action": "say", "inputs": {"text": "Hi"}}, {"action": "have_said", "inputs": {"text": "Hi"}}
+        for agent_id, order, entry in (
+            ("lower", say, '[agents.lower] say capabilities = [..., "say"]'),
+            ("upper", say, "[agents.upper]"),
+            ("lower", ask_to, '[agents.lower] message = [..., "upper"]'),
+        ):
+            reply = await ask(broker, agent_id, order)
+            assert (reply.code, reply.body) == ("NotGranted", None)
+            assert entry in str(reply.error)
+        run = Outgoing(RunSteps(agent_type="lower", action="say", commands=commands("A")))
+        alone = Outgoing(RunSteps(agent_type="lower", action="say", commands=commands("B"), quarantine=True))
+        for result in await results_of(broker, run, alone):
+            assert (result.ok, result.error and result.error.type) == (False, "NotGranted")
+    finally:
+        await service.stop()
+
+
+def commands(*texts: str) -> tuple[StepCommand, ...]:
+    return tuple(
+        StepCommand(execution_id="e", step=text, attempt=1, inputs={"text": text}, timeout=30, reply_key="shard.0")
+        for text in texts
+    )
+
+
+async def results_of(broker: DirectBroker, *runs: Outgoing[RunSteps]) -> list[StepResult]:
+    """What comes of these commands, one each."""
+    bus, found, done = DirectBus(broker), list[StepResult](), asyncio.Event()
+
+    async def hear(delivery: Delivery) -> None:
+        found.extend(decode(delivery, {StepResults.TYPE: StepResults}).payload.results)  # type: ignore[attr-defined]
+        if len(found) == len(runs):
+            done.set()
+        await delivery.ack()
+
+    bus.subscribe(topology.orchestrator_shards()[0], hear, prefetch=10)
+    await bus.start()
+    try:
+        await Outbox(bus, "client").send(runs)
+        async with asyncio.timeout(PATIENCE):
+            await done.wait()
+        return found
+    finally:
+        await bus.close()
 
 
 def test_types_that_wait_for_others_hold_more_messages(broker: DirectBroker) -> None:

@@ -23,7 +23,7 @@ from services.runtime.hosting.quarantine import Quarantine
 from services.runtime.service import Outbox
 from tests.support.committing import NotingBus
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Reports(BaseModel):
@@ -53,6 +53,8 @@ class Digger(BaseAgent):
         for number in range(request.times):
             report_progress(number / request.times, f"hole {number}")
             await asyncio.sleep(request.pause)
+            if self.go_on.is_set():
+                break
         return Said(value="dug")
 
     @capability("dig_without_rest")
@@ -67,6 +69,8 @@ class Digger(BaseAgent):
         for number in range(request.times):
             report_progress(number / request.times, f"hole {number}")
             time.sleep(request.pause)
+            if self.go_on.is_set():
+                break
         return Said(value="dug")
 
     @capability("dig_for_ever")
@@ -182,9 +186,11 @@ def error_of(result: StepResult) -> tuple[str, bool]:
 @pytest.mark.parametrize("action", ["dig", "dig_in_thread"])
 async def test_reports_leave_with_who_and_how_far(host: Host, action: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    result = await host.perform(action, command(times=4, pause=0.05))
+    work = asyncio.create_task(host.perform(action, command(times=10_000, pause=0.05)))
+    await until(lambda: len(host.reports) >= 3)  # of a thread that is ahead of the loop only the latest leaves
+    host.agent.go_on.set()
+    result = await work
     assert result.output == {"value": "dug"}
-    await until(lambda: len(host.reports) >= 3)
     assert [report.number for report in host.reports] == list(range(1, len(host.reports) + 1))
     first = host.reports[0]
     assert (first.execution_id, first.step, first.attempt, first.agent_id) == ("e", "s", 1, "d")
@@ -197,12 +203,13 @@ async def test_the_first_report_leaves_at_once_and_then_only_the_latest(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0.5)
-    work = asyncio.create_task(host.perform("dig", command(times=40, pause=0.02)))
-    await until(lambda: len(host.reports) == 2)
+    began = time.monotonic()
+    assert (await host.perform("dig", command(times=40, pause=0.02))).ok
+    took = time.monotonic() - began
     assert host.reports[0].fraction == 0.0
-    assert host.reports[1].fraction > 0.1  # those between were never sent
-    assert (await work).ok
-    assert len(host.reports) <= 3
+    assert 2 <= len(host.reports) <= 1 + took / 0.5 + 1  # those between were never sent
+    fractions = [report.fraction for report in host.reports]
+    assert fractions == sorted(set(fractions))
 
 
 async def test_what_was_reported_last_is_not_sent_after_the_end(host: Host) -> None:
@@ -245,12 +252,12 @@ async def test_the_longer_work_takes_the_rarer_its_reports(host: Host) -> None:
 
 @pytest.mark.parametrize("action", ["dig", "dig_in_thread"])
 async def test_every_report_has_the_time_limit_start_anew(host: Host, action: str) -> None:
-    """Ten pauses of half the limit; only the first report leaves the host, all of them count."""
-    result = await host.perform(action, command(timeout=0.4, times=10, pause=0.2))
+    """Ten pauses, together more than the limit, and each so much less that a machine may stand still in it."""
+    result = await host.perform(action, command(timeout=4.0, times=10, pause=0.5))
     assert result.output == {"value": "dug"}
     assert result.started_at is not None
     assert result.finished_at is not None
-    assert result.finished_at - result.started_at > 4 * 0.4
+    assert result.finished_at - result.started_at > 4.0
 
 
 @pytest.mark.parametrize("action", ["dig", "dig_in_thread"])
@@ -366,7 +373,7 @@ async def test_a_command_that_waits_for_its_turn_is_answered_at_once(host: Host)
 async def test_waiting_for_a_turn_is_no_part_of_the_time_limit(host: Host) -> None:
     host.agent.limit_by(AgentLimits(concurrency=1))
     results = await asyncio.gather(
-        *(host.perform("dig", command(step, timeout=0.5, times=1, pause=0.25)) for step in "abcde")
+        *(host.perform("dig", command(step, timeout=4.5, times=1, pause=1.0)) for step in "abcde")
     )
     assert [result.ok for result in results] == [True] * 5
 

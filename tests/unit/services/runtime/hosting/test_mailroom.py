@@ -16,6 +16,7 @@ from services.runtime.bus.base import BusUnavailable, UnroutableMessage
 from services.runtime.envelope_codec import Outgoing
 from services.runtime.hosting.agents import Agents
 from services.runtime.hosting.mailroom import Mailroom
+from services.runtime.security.principal import Principal, SenderKind
 from services.runtime.service import Received
 
 
@@ -43,8 +44,11 @@ class Patient(BaseAgent):
 class Letter:
     """A delivery that notes how it is settled."""
 
-    def __init__(self, reply_to: str = "") -> None:
+    def __init__(self, reply_to: str = "", signer: Principal | None = None, queue: str = "patient") -> None:
         self.reply_to = reply_to
+        self.signer = signer
+        self.queue = queue
+        self.headers: dict[str, str] = {}
         self.settled: list[tuple[str, ...]] = []
 
     async def ack(self) -> None:
@@ -79,10 +83,12 @@ async def take(
     timeout: float = 5.0,
     agent_id: str = "patient",
     messenger: Messenger | None = None,
+    signer: Principal | None = None,
+    queue: str = "patient",
 ) -> tuple[list[Outgoing[Any]], list[tuple[str, ...]]]:
-    agents = Agents([Patient("patient")], messenger)  # type: ignore[arg-type]
+    agents = Agents([Patient("patient")], lambda agent_type: messenger)  # type: ignore[arg-type]
     await agents.start()
-    outbox, letter = Sent(error), Letter(reply_to)
+    outbox, letter = Sent(error), Letter(reply_to, signer, queue)
     mail = AgentMail(agent_id=agent_id, body={"what": what}, message_type="do", sender_id="bob")
     envelope = wrap(mail, sender="there", correlation_id="c1", message_id="m1", retry_count=retry_count)
     received: Received[AgentMail] = Received(envelope, letter)  # type: ignore[arg-type]
@@ -150,3 +156,50 @@ async def test_what_an_agent_sends_belongs_to_the_request_that_it_works_on() -> 
     await take("pass on", messenger=messenger)
     (passed_on,) = outbox.outgoing
     assert (passed_on.correlation_id, passed_on.message.agent_id) == ("c1", "other")
+
+
+# ---- who may write to an agent, where messages are signed
+
+
+def host_of(*types: str, may: tuple[str, ...] = ()) -> Principal:
+    return Principal("some", SenderKind.AGENT, "k", frozenset(types), may_message=frozenset(may))
+
+
+EDGE = Principal("edge", SenderKind.SERVICE, "k")
+REGISTRY = Principal("registry", SenderKind.SERVICE, "k")
+
+
+@pytest.mark.parametrize(
+    "signer", [EDGE, REGISTRY, host_of("clerk", may=("patient",)), host_of("clerk", may=("*",)), None]
+)
+async def test_who_may_write_to_an_agent_is_answered(signer: Principal | None) -> None:
+    (reply,), settled = await take("well", reply_to="r", signer=signer)
+    assert (reply.message.body, settled) == ({"done": "well"}, [("ack",)])
+
+
+@pytest.mark.parametrize("signer", [host_of("clerk"), host_of("clerk", may=("other",)), host_of("patient")])
+async def test_who_may_not_is_told_so_and_the_agent_never_sees_it(signer: Principal) -> None:
+    (reply,), settled = await take("well", reply_to="r", signer=signer)
+    assert (reply.message.body, reply.message.code) == (None, "Forbidden")
+    assert "agent some" in reply.message.error
+    assert [one[:2] for one in settled] == [("dead", "forbidden-sender")]
+
+
+async def test_mail_that_its_own_host_tries_again_is_taken() -> None:
+    (reply,), settled = await take("well", reply_to="r", retry_count=1, signer=host_of("patient"))
+    assert (reply.message.body, settled) == ({"done": "well"}, [("ack",)])
+
+
+async def test_nobody_else_gets_in_by_calling_it_a_retry() -> None:
+    signer = host_of("clerk", may=("patient", "*"))
+    outgoing, settled = await take("well", retry_count=1, signer=signer)
+    assert (outgoing, [one[:2] for one in settled]) == ([], [("dead", "forbidden-sender")])
+
+
+async def test_forbidden_mail_for_an_instance_that_is_not_here_yet_is_not_tried_again_in_this_hosts_name() -> None:
+    outgoing, settled = await take("well", agent_id="ghost", signer=host_of("clerk"), queue="patient.agent.ghost")
+    assert (outgoing, [one[:2] for one in settled]) == ([], [("dead", "forbidden-sender")])
+    (again,), _ = await take(
+        "well", agent_id="ghost", signer=host_of("clerk", may=("patient",)), queue="patient.agent.ghost"
+    )
+    assert again.retry_count == 1

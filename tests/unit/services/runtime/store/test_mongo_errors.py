@@ -95,3 +95,11 @@ def test_any_other_fault_of_a_bulk_is_raised() -> None:
 def test_nothing_is_known_of_writes_that_no_majority_confirmed() -> None:
     with pytest.raises(StoreUnavailable, match="not confirmed by a majority: waiting for replication timed out"):
         duplicates(bulk(11000, concern={"code": 64, "errmsg": "waiting for replication timed out"}))
+
+
+def test_the_drivers_view_of_all_its_servers_is_left_out() -> None:
+    text = "db:27017: [Errno 111] Connection refused (configured timeouts: connectTimeoutMS: 20000.0ms), Timeout: 5.0s"
+    whole = ServerSelectionTimeoutError(f"{text}, Topology Description: <TopologyDescription id: 1, servers: [...]>")
+    with pytest.raises(StoreUnavailable) as raised, translated("read log"):
+        raise whole
+    assert str(raised.value) == f"read log: {text}"

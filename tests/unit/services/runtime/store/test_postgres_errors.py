@@ -15,6 +15,7 @@ NOT_NOW = [
     ConnectionRefusedError(111, "refused"),
     ConnectionResetError("reset"),
     OSError("Name or service not known"),
+    ssl.SSLCertVerificationError("certificate has expired"),  # it may be renewed
     errors.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
     errors.TooManyConnectionsError("sorry, too many clients already"),
     errors.DiskFullError("no space left on device"),
@@ -38,7 +39,6 @@ REFUSED = [
     errors.InvalidCatalogNameError('database "x" does not exist'),
     errors.ClientConfigurationError("`sslmode` parameter must be one of ..."),
     errors.ProtocolError("unexpected message"),
-    ssl.SSLCertVerificationError("certificate has expired"),
 ]
 NEVER = [
     errors.DataError("value out of range"),

@@ -79,6 +79,16 @@ def test_a_host_keeps_apart_what_a_mark_changes() -> None:
     assert marked == Host(announced, 2.5, available=True)
 
 
+def test_a_host_that_said_that_it_ends_is_told_from_one_of_which_nothing_is_known() -> None:
+    announced = HostAnnounced(host_id="h", service="s", descriptors=(), heartbeat_seconds=5)
+    ended = Host(announced, 1.5, available=False, stopped=True)
+    document = documents.host_document(ended)
+    assert documents.host_of(document) == ended
+    assert HostAnnounced.model_validate_json(document["announced"]) == announced, "so earlier versions read it"
+    old = {**document, "announced": announced.model_dump_json()}
+    assert documents.host_of(old) == Host(announced, 1.5, available=False)
+
+
 def test_an_agent_keeps_apart_what_is_asked_for() -> None:
     agent = AgentRecord(
         agent_id="a", agent_type="t", capabilities=("x", "y"), status=AgentStatus.IDLE, config={"n": None}, created_at=1
