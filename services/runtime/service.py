@@ -285,9 +285,7 @@ class Service:
         for resource in self._resources:
             await resource.start()
             self._started.append(resource)
-        await self.bus.start()
-        for queue in self._declares:
-            await self.bus.declare(queue)
+        await self.bus.start(self._declares)
         self._listening.set()
         log.info("service started", queues=[route.queue.name for route in self.routes])
 

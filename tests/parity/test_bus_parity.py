@@ -84,6 +84,32 @@ async def test_handler_registration(world: World) -> None:
     assert late.bodies == ["2", "3"]
 
 
+async def test_what_the_first_message_causes_finds_every_queue(world: World) -> None:
+    """What waits in a service's first queue is taken while the service still begins with its last."""
+    names = [f"taken{i}" for i in range(8)]
+    setup = world.bus()
+    await setup.start()
+    await setup.declare(world.queue("first"))
+    await setup.publish([frame(world.key("first"), "caused")])
+    bus, inbox, faults = world.bus(), Inbox(), list[Exception]()
+
+    async def cause(delivery: Delivery) -> None:
+        try:
+            await bus.publish([frame(world.key(name), name) for name in (*names, "declared")])
+        except UnroutableMessage as error:
+            faults.append(error)
+        await delivery.ack()
+
+    bus.subscribe(world.queue("first"), cause, prefetch=1)
+    for name in names:
+        bus.subscribe(world.queue(name), inbox, prefetch=1)
+    await bus.start([world.queue("declared")])
+    await inbox.wait_for(len(names))
+    assert not faults
+    assert sorted(inbox.bodies) == names
+    assert (await bus.measure([world.queue("declared")]))[world.name("declared")].ready == 1
+
+
 async def test_a_subscription_cannot_start_before_its_bus(world: World) -> None:
     with pytest.raises(BusUnavailable):
         await world.bus().subscribe(world.queue(), Inbox(), prefetch=1).start()

@@ -196,8 +196,11 @@ class Cluster:
         return [self.execution(one) for one in execution_ids]
 
     def _tails(self) -> list[str]:
+        """The end of each process's log, less its lines of requests: those of who waits would be all one sees."""
+        logs = ((path.stem, path.read_text().splitlines()) for path in self._folder.glob("*.log"))
         return [
-            f"--- {path.stem}\n" + "\n".join(path.read_text().splitlines()[-15:]) for path in self._folder.glob("*.log")
+            f"--- {name}\n" + "\n".join([line for line in lines if '"event":"request"' not in line][-15:])
+            for name, lines in logs
         ]
 
 

@@ -46,8 +46,8 @@ class BusAround(Bus):
     async def remove(self, queue: Queue, receive: Receive) -> None:
         await self.inner.remove(queue, self.around(queue, receive))
 
-    async def start(self) -> None:
-        await self.inner.start()
+    async def start(self, declares: Sequence[Queue] = ()) -> None:
+        await self.inner.start(declares)
 
     async def publish(self, frames: Sequence[Frame]) -> None:
         await self.inner.publish(frames)

@@ -309,10 +309,12 @@ class DirectBus(Bus):
             await _Left(source, self._broker).hand_out(receive)
             self._broker.delete(source)
 
-    async def start(self) -> None:
+    async def start(self, declares: Sequence[Queue] = ()) -> None:
         self._connected = True
-        await self.declare(topology.dead_letters())
-        for subscription in tuple(self._subscriptions):
+        subscriptions = tuple(self._subscriptions)
+        for queue in (topology.dead_letters(), *declares, *(one.queue for one in subscriptions)):
+            await self.declare(queue)
+        for subscription in subscriptions:
             await subscription.start()
 
     async def publish(self, frames: Sequence[Frame]) -> None:

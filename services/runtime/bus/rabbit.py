@@ -190,11 +190,11 @@ class RabbitBus(Bus):
             # This channel forgets it with that, and does not declare it again after a reconnect.
             await (await self._channel_to_declare()).queue_delete(queue.name)
 
-    async def start(self) -> None:
+    async def start(self, declares: Sequence[Queue] = ()) -> None:
         wait = FIRST_WAIT
         while True:
             try:
-                await self._begin()
+                await self._begin(declares)
                 return
             except _REFUSED as error:
                 await self._disconnect()
@@ -274,7 +274,7 @@ class RabbitBus(Bus):
         if not subscription.lasting:
             self._subscriptions.pop(subscription, None)
 
-    async def _begin(self) -> None:
+    async def _begin(self, declares: Sequence[Queue]) -> None:
         self._connection = connection = await self._connect()
         self._absence = _absence()
         self._not_ours.clear()
@@ -283,8 +283,12 @@ class RabbitBus(Bus):
         for exchange in Exchange:
             declared = await self._broker.declare_exchange(exchange_of(exchange, passive=not self._makes_exchanges))
             self._publishing = cast(RobustChannel, declared.channel)
-        await self.declare(topology.dead_letters())
-        for subscription in tuple(self._subscriptions):
+        for queue in (topology.dead_letters(), *declares):
+            await self.declare(queue)
+        subscriptions = tuple(self._subscriptions)
+        for subscription in subscriptions:
+            await subscription.prepare()
+        for subscription in subscriptions:
             await subscription.start()
         self._broker.running = True
         self._watch = asyncio.get_running_loop().create_task(self._watch_recovery(connection))

@@ -76,6 +76,7 @@ class RabbitSubscription:
         self._prefetch = prefetch
         self._channel: AbstractRobustChannel | None = None
         self._consumed: AbstractRobustQueue | None = None
+        self._prepared: tuple[AbstractRobustChannel, AbstractRobustQueue] | None = None
         self._consumer_tag = ""
         self._underlay: aiormq.Channel | None = None  # what ``_channel`` is at present; another one after a reconnect
         self._cancelling = False
@@ -107,14 +108,24 @@ class RabbitSubscription:
             return False
         return self._consumer_tag in underlay.consumers
 
+    async def prepare(self) -> None:
+        """Have the channel and the queue, and take nothing yet."""
+        if self._prepared is not None or self._consumed is not None:
+            return
+        async with self._connection.operation(f"declare {self.queue.name}"):
+            try:
+                self._prepared = await self._prepare_somehow()
+            except ChannelNotFoundEntity:
+                raise missing(self.queue) from None
+
     async def start(self) -> None:
         if self._consumed is not None:
             return
-        async with self._connection.operation(f"consume from {self.queue.name}"):
-            try:
-                await self._begin_somehow()
-            except ChannelNotFoundEntity:
-                raise missing(self.queue) from None
+        await self.prepare()
+        assert self._prepared is not None
+        (channel, queue), self._prepared = self._prepared, None
+        async with self._connection.operation(f"consume from {self.queue.name}"), _open_if_it_works(channel):
+            await self._consume(channel, queue)
         self._connection.begun(self)
 
     async def step_back(self) -> None:
@@ -170,7 +181,7 @@ class RabbitSubscription:
 
     def forget(self) -> None:
         """The connection is being closed, and everything that is held goes back."""
-        self._channel = self._consumed = self._underlay = self._acks = None
+        self._channel = self._consumed = self._prepared = self._underlay = self._acks = None
         self._held.clear()
         # Or FastStream would wait for handlers that are about to be cancelled.
         self._subscriber.lock = nullcontext()
@@ -199,34 +210,33 @@ class RabbitSubscription:
         if self._acks is not None:
             await self._acks.told()
 
-    async def _begin_somehow(self) -> None:
+    async def _prepare_somehow(self) -> tuple[AbstractRobustChannel, AbstractRobustQueue]:
         if self._connection.only_looks_up(self.queue):
-            await self._begin(passive=True)
-            return
+            return await self._prepare(passive=True)
         try:
-            await self._begin()
+            return await self._prepare()
         except ChannelAccessRefused:
             if self.queue.kind is QueueKind.BROADCAST:
                 raise
-            await self._begin(passive=True)  # its user may not make queues, and somebody who may has made this one
+            # Its user may not make queues, and somebody who may has made this one.
+            return await self._prepare(passive=True)
 
-    async def _begin(self, *, passive: bool = False) -> None:
+    async def _prepare(self, *, passive: bool = False) -> tuple[AbstractRobustChannel, AbstractRobustQueue]:
         channel = await self._connection.open_channel()
-        try:
-            await self._consume(channel, passive)
-        except BaseException:
-            self._consumed = None
-            await channel.close()
-            raise
+        async with _open_if_it_works(channel):
+            await channel.set_qos(prefetch_count=self._prefetch)
+            return channel, await declare_queue(channel, self.queue, passive=passive)
 
-    async def _consume(self, channel: AbstractRobustChannel, passive: bool) -> None:
-        await channel.set_qos(prefetch_count=self._prefetch)
-        queue = await declare_queue(channel, self.queue, passive=passive)
+    async def _consume(self, channel: AbstractRobustChannel, queue: AbstractRobustQueue) -> None:
         # The general part of FastStream's start; RabbitSubscriber's own would consume.
         await super(RabbitSubscriber, self._subscriber).start()
         self._subscriber.running = True
         self._channel, self._consumed = channel, queue
-        self._consumer_tag = await queue.consume(cast(Callable[[Any], Any], self._take))
+        try:
+            self._consumer_tag = await queue.consume(cast(Callable[[Any], Any], self._take))
+        except BaseException:
+            self._channel = self._consumed = None
+            raise
         await self._note_underlay(channel)
         channel.reopen_callbacks.add(self._note_underlay)
 
@@ -293,6 +303,16 @@ class RabbitSubscription:
 
     async def _handle(self, delivery: RabbitDelivery) -> None:
         await hand_over(self._receive, delivery)
+
+
+@asynccontextmanager
+async def _open_if_it_works(channel: AbstractRobustChannel) -> AsyncIterator[None]:
+    """Close a channel with whose beginning something went wrong; left open, it would come back after a reconnect."""
+    try:
+        yield
+    except BaseException:
+        await channel.close()
+        raise
 
 
 def _documented(

@@ -165,13 +165,13 @@ class RedisBus(Bus):
         self._declared.pop(queue.name, None)
         await hand_out_what_is_left(self, queue, receive)
 
-    async def start(self) -> None:
+    async def start(self, declares: Sequence[Queue] = ()) -> None:
         wait = FIRST_WAIT
         self._session, self._epoch = uuid4().hex, b""
         try:
             while True:
                 try:
-                    await self._begin()
+                    await self._begin(declares)
                     return
                 except BusUnavailable as error:
                     log.warning("waiting for Redis", url=self._where, error=str(error), next_try_in=wait)
@@ -272,11 +272,14 @@ class RedisBus(Bus):
             self._link.lose(ConnectionError("Redis took this session for dead, or cannot wake it"))
         return bool(sound)
 
-    async def _begin(self) -> None:
+    async def _begin(self, declares: Sequence[Queue]) -> None:
         await self._link.open(f"{PREFIX}wake:{self._session}")
         await advise(self._link, self._where)
         await self._say_hello()
-        await self.declare_queue(topology.dead_letters())
+        for queue in declares:
+            await self.declare(queue)
+        for queue in (topology.dead_letters(), *(one.queue for one in self._subscriptions)):
+            await self.declare_queue(queue)
         self._ready = True
         for subscription in tuple(self._subscriptions):
             # One that began before the connection was lost again goes on; ``start`` alone would pass it over.

@@ -1,10 +1,12 @@
 """What the edge does while something is away: 503 within two seconds, and it goes on by itself afterwards."""
 
 import asyncio
+from collections.abc import Sequence
 
 import httpx
 import pytest
 
+from contracts.topology import Queue
 from scripts.servers import Server as Process
 from scripts.servers import find_mongodb, free_port
 from services.edge.app import build as build_edge
@@ -197,7 +199,7 @@ async def healthy(client: httpx.AsyncClient) -> bool:
 class RefusingBus(DirectBus):
     """A broker that is there, and does not take this service's password."""
 
-    async def start(self) -> None:
+    async def start(self, declares: Sequence[Queue] = ()) -> None:
         raise BusError("refused: wrong password")
 
 
