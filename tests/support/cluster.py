@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from scripts.servers import free_port
+from services.__main__ import service_names
 from tests.support import patience
 from tests.support.api_access import HEADERS, store_admin_key
 
@@ -132,17 +133,19 @@ class Cluster:
     # ---- use
 
     def wait_until_started(self, *names: str) -> None:
-        """Each of these processes, as it was started last, has said that its service started. A signal that comes
-        before a process takes any simply ends it."""
+        """Each of these processes, as it was started last, has said of all its services that they started. A signal
+        that comes before a process takes any simply ends it."""
         deadline = time.monotonic() + PATIENCE
         for name in names:
-            while "service started" not in self.log(name)[self._said_before[name] :]:
+            services = len(service_names()) if name.partition("#")[0] == "all" else 1
+            while self.log(name)[self._said_before[name] :].count("service started") < services:
                 assert self.alive(name), self.log(name)[-4_000:]
                 assert time.monotonic() < deadline, f"{name} never started: {self.log(name)[-4_000:]}"
                 time.sleep(0.05)
 
     def wait_until_ready(self, *agent_types: str) -> None:
-        """The edge answers, and a definition that uses these agent types passes its checks."""
+        """The edge answers, a definition that uses these agent types passes its checks, and every service of every
+        process has started: one of those that only listen may be the last."""
         steps = [_probe(agent_type) for agent_type in agent_types]
         definition = {"name": "probe", "steps": steps}
         deadline = time.monotonic() + PATIENCE
@@ -151,6 +154,7 @@ class Cluster:
             try:
                 answer = self._client.post(f"{self.url}/workflows", json=definition, timeout=5)
                 if answer.status_code == 201:
+                    self.wait_until_started(*self._processes)
                     return
                 said = answer.text
             except httpx.HTTPError as error:

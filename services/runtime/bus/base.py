@@ -205,9 +205,9 @@ class Bus(Protocol):
         ...
 
     async def start(self, declares: Sequence[Queue] = ()) -> None:
-        """Connect (waiting for the broker as long as it takes), declare the exchanges, the dead-letter queue and
-        ``declares``, and begin the registered subscriptions. All their queues are there before a message is taken from
-        any: what is taken from the first may cause one for the last.
+        """Connect (waiting for the broker as long as it takes), declare the exchanges, the dead-letter queue,
+        ``declares`` and the queues of the registered subscriptions, in this order, and only then take from any: what is
+        taken from the first may cause a message for the last.
 
         Raises:
             BusError: the broker refuses the login, or a queue exists with other settings.
