@@ -34,14 +34,6 @@ def until_first_key(cluster: Cluster, *names: str) -> str:
     return key
 
 
-def until_started(cluster: Cluster, *names: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    for name in names:
-        while "service started" not in cluster.log(name):
-            assert time.monotonic() < deadline, cluster.log(name)
-            time.sleep(0.1)
-
-
 def keys_command(*arguments: str, database_url: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "services", "keys", *arguments],
@@ -75,7 +67,7 @@ def until(cluster: Cluster, key: str, status: int, path: str = "/executions") ->
 def test_a_new_installation_has_one_key_and_everything_follows_from_it(cluster: Cluster) -> None:
     cluster.start("access#1", "access#2", extra=NEW)
     first = until_first_key(cluster, "access#1", "access#2")
-    until_started(cluster, "access#1", "access#2")  # the key is there before anybody takes commands
+    cluster.wait_until_started("access#1", "access#2")  # the key is there before anybody takes commands
     cluster.start("edge")
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -113,7 +105,7 @@ def test_a_new_installation_has_one_key_and_everything_follows_from_it(cluster: 
     cluster.kill("access#1")
     cluster.kill("access#2")
     cluster.start("access#3", extra=NEW)
-    until_started(cluster, "access#3")
+    cluster.wait_until_started("access#3")
     kept = post(cluster, "/keys", rotated.json()["key"], name="later", role="viewer")
     assert kept.status_code == 201, kept.text
     assert printed(cluster, "access#1", "access#2", "access#3", "edge") == [first]
